@@ -1,0 +1,1 @@
+"""mkstage1: the toolchain that builds signed stage1 images."""

@@ -1,0 +1,127 @@
+"""The one record of what a build directory builds: written by configure.py, read by everything else.
+
+Standard library only: configure.py uses it before anything is installed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from builder.errors import UserError
+
+CONFIG_NAME = "config.json"
+"""File name of the record in a build directory."""
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class BuildConfig:
+    """The resolved options of one build directory. Every path is absolute.
+
+    `auto` never appears here: configure.py has decided, and the `*_reason` fields say why.
+    """
+
+    srcdir: Path
+    builddir: Path
+    cache_dir: Path
+    version: str
+    """Version of the toolchain, "1.31.0+git"."""
+    arch: str
+    """appc architecture of the images, "amd64"; the name of a folder in kernel-configs/."""
+    flavors: tuple[str, ...]
+    flavors_version: str
+    """Version label of every image (--with-stage1-flavors-version-override, else `version`)."""
+    default_stage1_name: str
+    default_stage1_version: str
+    default_stage1_location: str
+    images_directory: str
+    hypervisors: tuple[str, ...]
+    """Hypervisors of the kvm flavor in the order asked, of "lkvm" and "qemu"."""
+    hypervisors_reason: str
+    kernel_src: str
+    """"debian", or the path of a directory or tarball, or an https URL."""
+    kernel_version: str
+    """Series ("6.1") for Debian's source, full version ("6.1.190") for a kernel.org tarball; empty for a path."""
+    kernel_fragments: tuple[Path, ...]
+    """Fragments of the user's own, merged after those of kernel-configs/."""
+    lkvm_src: str
+    """Path of a directory or tarball, or a git URL; empty where lkvm is not built."""
+    lkvm_revision: str
+    debian_suite: str
+    """Code name of the Debian release that the userland comes from, "bookworm"."""
+    debian_mirror: str
+    """Base URL of the archive; empty for the host's own apt sources."""
+    aci_compression: str
+    """"gzip", "xz" or "none"."""
+    signing_key: str
+    """Full fingerprint; "none" for no signature; empty for the development key of the build directory."""
+    gnupg_home: str
+    """Directory of the key; empty for the user's own (or, with the development key, the build directory's)."""
+    passphrase_file: str
+    compiler_launcher: str
+    """"ccache" or another program put before the compiler; empty for none."""
+    offline: bool
+    functional_tests: bool
+    prefix: str
+    libdir: str
+    bindir: str
+    ignored: tuple[str, ...] = ()
+    """Options that were accepted and have no effect here, as the user wrote them."""
+    arguments: tuple[str, ...] = ()
+    """The command line of configure.py, for `make` to repeat and for people to read."""
+
+    @property
+    def bindir_out(self) -> Path:
+        """Where the finished images land."""
+        return self.builddir / "bin"
+
+    def save(self) -> bool:
+        """Write the record into the build directory, atomically; say whether its content changed.
+
+        An unchanged record is not touched, so that its time stamp stays.
+        """
+        text = (
+            json.dumps({"format": _FORMAT} | dataclasses.asdict(self), default=os.fspath, indent=2, sort_keys=True)
+            + "\n"
+        )
+        target = self.builddir / CONFIG_NAME
+        if target.exists() and target.read_text() == text:
+            return False
+        self.builddir.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_suffix(f".{os.getpid()}.tmp")
+        temporary.write_text(text)
+        temporary.replace(target)
+        return True
+
+    @classmethod
+    def load(cls, builddir: Path) -> BuildConfig:
+        """Read the record of a build directory. Raises `UserError` where there is none or it is of another version."""
+        path = builddir / CONFIG_NAME
+        again = "run ./configure.py" + (f" --builddir={builddir}" if builddir else "")
+        try:
+            data: dict[str, Any] = json.loads(path.read_text())
+        except FileNotFoundError as error:
+            raise UserError(f"{builddir} is not configured", hint=again) from error
+        except ValueError as error:
+            raise UserError(f"{path} is not JSON: {error}", hint=again) from error
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+        if data.pop("format", None) != _FORMAT or not set(data) <= set(fields):
+            raise UserError(f"{path} was written by another version", hint=again)
+        try:
+            return cls(**{name: _revive(str(fields[name].type), value) for name, value in data.items()})
+        except TypeError as error:
+            raise UserError(f"{path} is incomplete: {error}", hint=again) from error
+
+
+def _revive(kind: str, value: Any) -> Any:
+    if kind == "Path":
+        return Path(value)
+    if kind == "tuple[Path, ...]":
+        return tuple(Path(item) for item in value)
+    return tuple(value) if kind.startswith("tuple") else value
