@@ -8,6 +8,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from builder.errors import UserError
 
@@ -26,6 +27,16 @@ _KEPT = (
     "no_proxy",
 )
 _TAIL_LINES = 15
+
+
+class Watcher(Protocol):
+    """Who wants to know of a program while it runs: to end it from another thread, to count its CPU time."""
+
+    def started(self, process: subprocess.Popen[str]) -> None:
+        """Called as soon as the program runs, as the leader of its own process group. May raise: that ends it."""
+
+    def ended(self, process: subprocess.Popen[str], cpu_seconds: float) -> None:
+        """Called at its end. `cpu_seconds` includes what the processes took that it waited for; 0 for one cut short."""
 
 
 class CommandError(UserError):
@@ -65,6 +76,7 @@ def run(
     on_line: Callable[[str], None] | None = None,
     log: Path | None = None,
     pass_fds: Sequence[int] = (),
+    watcher: Watcher | None = None,
     check: bool = True,
 ) -> str:
     """Run a program to its end and return what it printed on standard output and standard error, as one text.
@@ -96,23 +108,45 @@ def run(
             f"{words[0]}: program not found", hint="run ./configure.py again: it names what is missing"
         ) from error
     lines: list[str] = []
-    try:
-        with process:
-            assert process.stdout is not None
-            if process.stdin is not None:
-                process.stdin.write(stdin or "")
-                process.stdin.close()
-            for line in process.stdout:
-                lines.append(line)
-                if on_line is not None:
-                    on_line(line.rstrip("\n"))
-    except BaseException:
-        _end_group(process)
-        raise
+    cpu_seconds = 0.0
+    with process:
+        try:
+            if watcher is not None:
+                watcher.started(process)
+            _talk(process, stdin, lines, on_line)
+            cpu_seconds = _cpu_seconds(process)
+        except BaseException:
+            _end_group(process)
+            raise
+        finally:
+            if watcher is not None:
+                watcher.ended(process, cpu_seconds)
     output = "".join(lines)
     if check and process.returncode != 0:
         raise CommandError(words, process.returncode, output, log=log)
     return output
+
+
+def _talk(
+    process: subprocess.Popen[str], stdin: str | None, lines: list[str], on_line: Callable[[str], None] | None
+) -> None:
+    assert process.stdout is not None
+    if process.stdin is not None:
+        process.stdin.write(stdin or "")
+        process.stdin.close()
+    for line in process.stdout:
+        lines.append(line)
+        if on_line is not None:
+            on_line(line.rstrip("\n"))
+
+
+def _cpu_seconds(process: subprocess.Popen[str]) -> float:
+    """Wait for the end of a program, without reaping it, and read its CPU time from proc(5)."""
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    user, system, children_user, children_system = fields[11:15]
+    ticks = int(user) + int(system) + int(children_user) + int(children_system)
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _end_group(process: subprocess.Popen[str]) -> None:
