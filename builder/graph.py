@@ -1,8 +1,10 @@
-"""Steps: what a build is made of, and how a fingerprint, a cache entry and a step belong together."""
+"""Steps: what a build is made of, and the graph in which they stand."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import difflib
+import re
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import Enum
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from builder.config import BuildConfig
+from builder.errors import UserError
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
@@ -28,7 +31,7 @@ class Step:
     """One node of the build graph. `run` fills an empty directory; nothing else of what it does may last.
 
     Its fingerprint is a SHA-256 over the name, `params`, the contents of `files`, the outputs of `needs`, the
-    versions of `tools` and the source text of `code`.
+    versions of `tools`, the source text of `code`, and the build's epoch.
     """
 
     name: str
@@ -40,7 +43,10 @@ class Step:
     run: Callable[[StepContext], None]
     needs: tuple[str, ...] = ()
     files: tuple[Path, ...] = ()
-    """Files and directories it reads from outside the graph. A directory counts with all that it holds."""
+    """Files and directories it reads from outside the graph. A directory counts with all that it holds.
+
+    Of a file, its content and whether it is executable count, and not its other permissions: set those in the output.
+    """
     params: Mapping[str, Json] = field(default_factory=dict)
     code: tuple[str, ...] = ()
     """Dotted names of the modules and packages whose change makes the step run again: ("builder.kernel",)."""
@@ -105,3 +111,105 @@ class StepContext(Protocol):
 
     def record(self, key: str, value: Json) -> None:
         """Put a fact about what was built (a version, a count) into build.json. Kept with the cache entry."""
+
+
+@dataclass(frozen=True)
+class Product:
+    """A name under `bin/`: a file of a step's output or, with `link`, a symlink to another product.
+
+    `Product("aci", "stage1.aci", "stage1-kvm-qemu.aci")`, `Product(name="stage1-kvm.aci", link="stage1-kvm-qemu.aci")`.
+    """
+
+    step: str = ""
+    file: str = ""
+    """Path of the file inside the step's output."""
+    name: str = ""
+    link: str = ""
+    """Name of the product that a relative symlink points to; `step` and `file` are empty then."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a build directory is to contain: all its steps, and which of their files people want."""
+
+    steps: tuple[Step, ...]
+    products: tuple[Product, ...] = ()
+
+
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_HEAVY_WEIGHT = 10
+
+
+class Graph:
+    """The steps of a plan, checked: unique names, no unknown needs, no cycle. `ValueError` names what is wrong."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.steps: dict[str, Step] = {}
+        for step in plan.steps:
+            if not _NAME.fullmatch(step.name):
+                raise ValueError(f"step {step.name!r}: a name is lower case words joined by hyphens")
+            if step.name in self.steps:
+                raise ValueError(f"two steps are named {step.name}")
+            self.steps[step.name] = step
+        for step in plan.steps:
+            for need in step.needs:
+                if need not in self.steps:
+                    raise ValueError(f"step {step.name} needs {need}, which no step is")
+        self.products = plan.products
+        _check_products(plan.products, self.steps)
+        self.order = self._sort()
+        """Every step after those that it needs; otherwise as the plan gives them."""
+
+    def _sort(self) -> tuple[Step, ...]:
+        order: dict[str, Step] = {}
+        path: list[str] = []
+
+        def visit(name: str) -> None:
+            if name in order:
+                return
+            if name in path:
+                raise ValueError("steps need each other: " + " -> ".join([*path[path.index(name) :], name]))
+            path.append(name)
+            for need in self.steps[name].needs:
+                visit(need)
+            path.pop()
+            order[name] = self.steps[name]
+
+        for name in self.steps:
+            visit(name)
+        return tuple(order.values())
+
+    def select(self, names: Iterable[str]) -> tuple[Step, ...]:
+        """The named steps (none: all) and whatever they need, in order. Raises `UserError` for an unknown name."""
+        wanted = set(names) or set(self.steps)
+        for name in sorted(wanted - set(self.steps)):
+            close = difflib.get_close_matches(name, self.steps, n=1)
+            hint = f"did you mean {close[0]}?" if close else "`mkstage1 graph` lists the steps"
+            raise UserError(f"there is no step named {name}", hint=hint)
+        for step in reversed(self.order):
+            if step.name in wanted:
+                wanted.update(step.needs)
+        return tuple(step for step in self.order if step.name in wanted)
+
+    def ranks(self) -> dict[str, int]:
+        """How much work waits behind each step, itself included: the higher, the earlier it should start."""
+        ranks = {step.name: 0 for step in self.order}
+        for step in reversed(self.order):
+            ranks[step.name] += _HEAVY_WEIGHT if step.heavy else 1
+            for need in step.needs:
+                ranks[need] = max(ranks[need], ranks[step.name])
+        return ranks
+
+
+def _check_products(products: tuple[Product, ...], steps: Mapping[str, Step]) -> None:
+    names = [product.name for product in products]
+    for product in products:
+        if product.name in ("", ".", "..") or "/" in product.name or names.count(product.name) > 1:
+            raise ValueError(f"product {product.name!r}: the name of a file, and of one product only")
+        if product.link:
+            if product.step or product.file or product.link not in names or product.link == product.name:
+                raise ValueError(f"product {product.name}: a link names another product and nothing else")
+        elif product.step not in steps:
+            raise ValueError(f"product {product.name} comes from {product.step!r}, which no step is")
+        elif not product.file or product.file.startswith("/") or ".." in product.file.split("/"):
+            raise ValueError(f"product {product.name}: {product.file!r} is no path inside an output")
