@@ -1,0 +1,26 @@
+"""The manifest of a stage1 image, from the template of its flavor."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from builder.aci.schema import parse_manifest
+from builder.errors import UserError
+from builder.templates import render
+
+ENTRY_POINTS = "coreos.com/rkt/stage1/"
+"""What the annotations begin with that name the programs of a stage1 image, and the version of its interface."""
+
+
+def stage1_manifest(template: Path, *, name: str, version: str, arch: str) -> bytes:
+    """Render a manifest and return it as canonical JSON: sorted keys, no spaces, UTF-8.
+
+    Raises `UserError` for faults in the template and for whatever the schema or the role of the image forbids.
+    """
+    text = render(template, {"name": name, "version": version, "arch": arch})
+    manifest = parse_manifest(text.encode(), str(template))
+    for key in ("app", "dependencies"):
+        if manifest.get(key):
+            raise UserError(f"{template}: a stage1 image has no {key}")
+    return json.dumps(manifest, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
