@@ -1,0 +1,1 @@
+"""The files of the guest, and of the programs that start it, from Debian packages."""

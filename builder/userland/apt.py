@@ -1,0 +1,238 @@
+"""apt, with directories of our own: it reads no state of the host and changes none, and needs no privileges.
+
+What it does with signatures is its default: an index that no key signs is an error, and so is a file that differs
+from its index.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from builder import process
+from builder.errors import UserError
+from builder.userland.sources import AptSource
+
+DEBIAN_ARCHITECTURES = {"amd64": "amd64", "i386": "i386", "aarch64": "arm64"}
+"""Debian's name of each appc architecture."""
+
+_PIN = """\
+Package: *
+Pin: release o=Debian
+Pin-Priority: 500
+
+Package: *
+Pin: release o=*
+Pin-Priority: -1
+"""
+_DLSTATUS = re.compile(r"dlstatus:\d+:([\d.]+):")
+
+
+@dataclass(frozen=True)
+class Package:
+    """One binary package in one version."""
+
+    name: str
+    version: str
+    architecture: str
+    """Debian's name, or "all"."""
+    source: str
+    """Name of its source package."""
+    size: int
+    """Bytes of the .deb file."""
+    sha256: str
+
+    @property
+    def file(self) -> str:
+        """Name of the .deb file, as apt gives it."""
+        return f"{self.name}_{self.version.replace(':', '%3a')}_{self.architecture}.deb"
+
+
+class Execute(Protocol):
+    """Runs a program; `StepContext.execute` and `process.run` both fit."""
+
+    def __call__(
+        self,
+        argv: list[str | Path],
+        *,
+        cwd: Path | None = None,
+        env: dict[str, str] | None = None,
+        on_line: Callable[[str], None] | None = None,
+    ) -> str:
+        """Return what the program printed; raise `CommandError` where it fails."""
+
+
+class Apt:
+    """apt for one list of sources and one architecture. Several processes may share `state`."""
+
+    def __init__(
+        self, state: Path, sources: Iterable[AptSource], architecture: str, execute: Execute, *, pinned: bool
+    ) -> None:
+        """Write the configuration into the directory `state`.
+
+        `pinned`: take packages only from archives that Debian publishes, whatever else the sources offer for the
+        same suites.
+        """
+        self._state = state
+        self._execute = execute
+        for name in ("lists/partial", "archives/partial", "parts", "log"):
+            (state / name).mkdir(parents=True, exist_ok=True)
+        with self._locked(fcntl.LOCK_EX):
+            (state / "debian.sources").write_text("\n".join(source.render(architecture) for source in sources))
+            (state / "preferences").write_text(_PIN if pinned else "")
+            (state / "status").write_text("")
+            (state / "apt.conf").write_text(_configuration(state, architecture, host_acquire_settings()))
+
+    def update(self) -> None:
+        """Fetch the indexes. Raises `UserError` where one cannot be fetched or is not signed."""
+        with self._locked(fcntl.LOCK_EX):
+            try:
+                self._apt(["apt-get", "update"])
+            except process.CommandError as error:
+                raise UserError(
+                    f"apt cannot fetch the lists of Debian packages: {_reason(error)}",
+                    hint="check the network and the apt sources, or name a mirror with --with-debian-mirror=URL",
+                ) from error
+
+    def resolve(self, names: Iterable[str]) -> tuple[Package, ...]:
+        """Find the version of each package that apt would install. Raises `UserError` for a name it does not know."""
+        wanted = sorted(set(names))
+        with self._locked(fcntl.LOCK_SH):
+            try:
+                text = self._apt(["apt-cache", "show", "--no-all-versions", *wanted])
+            except process.CommandError as error:
+                text = error.output
+        found = {package.name: package for package in parse_packages(text)}
+        missing = [name for name in wanted if name not in found]
+        if missing:
+            raise UserError(
+                f"no apt source offers {', '.join(missing)}", hint="correct the name in the flavor's packages.list"
+            )
+        return tuple(found[name] for name in wanted)
+
+    def download(
+        self, packages: Iterable[Package], directory: Path, on_percent: Callable[[float], None] | None = None
+    ) -> None:
+        """Download exactly these versions into `directory`. `on_percent` gets the share that is done, 0 to 100.
+
+        Raises `UserError` for a version that the archive no longer has, and for a file that its index does not match.
+        """
+
+        def on_line(line: str) -> None:
+            match = _DLSTATUS.match(line)
+            if match and on_percent:
+                on_percent(float(match.group(1)))
+
+        wanted = [f"{package.name}={package.version}" for package in packages]
+        with self._locked(fcntl.LOCK_SH):
+            try:
+                self._apt(["apt-get", "-o", "APT::Status-Fd=1", "download", *wanted], directory, on_line)
+            except process.CommandError as error:
+                raise UserError(
+                    f"apt cannot download the Debian packages: {_reason(error)}",
+                    hint=f"check the network, or {_REFRESH}",
+                ) from error
+
+    def _apt(
+        self, argv: list[str | Path], cwd: Path | None = None, on_line: Callable[[str], None] | None = None
+    ) -> str:
+        return self._execute(argv, cwd=cwd, env={"APT_CONFIG": str(self._state / "apt.conf")}, on_line=on_line)
+
+    @contextmanager
+    def _locked(self, how: int) -> Iterator[None]:
+        with (self._state / "lock").open("w") as stream:
+            fcntl.flock(stream, how)
+            yield
+
+
+def host_acquire_settings() -> str:
+    """The host's settings of how files are fetched (proxies, retries, ...), as text for apt.conf. None of its hooks."""
+    lines = process.run(["apt-config", "dump"]).splitlines()
+    left_out = ("Acquire::IndexTargets", "Acquire::Languages", "Acquire::Allow")
+    kept = [line for line in lines if line.startswith("Acquire::") and not line.startswith(left_out)]
+    return "\n".join(kept) + "\n"
+
+
+def parse_packages(text: str) -> tuple[Package, ...]:
+    """Read the stanzas that `apt-cache show` prints. What is no stanza of a package is passed over."""
+    packages = []
+    for stanza in text.split("\n\n"):
+        fields = dict(line.split(": ", 1) for line in stanza.splitlines() if ": " in line and line[0] not in " \t")
+        if not {"Package", "Version", "Architecture", "Size", "SHA256"} <= fields.keys():
+            continue
+        packages.append(
+            Package(
+                name=fields["Package"],
+                version=fields["Version"],
+                architecture=fields["Architecture"],
+                source=fields.get("Source", fields["Package"]).partition(" ")[0],
+                size=int(fields["Size"]),
+                sha256=fields["SHA256"],
+            )
+        )
+    return tuple(packages)
+
+
+def check_file(path: Path, package: Package) -> bool:
+    """Say whether a file is there and is, to the byte, what the archive's signed index says of the package."""
+    if not path.is_file() or path.stat().st_size != package.size:
+        return False
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest() == package.sha256
+
+
+def place(source: Path, target: Path) -> None:
+    """Put a file at `target` under that name at once: a hard link where that is possible, otherwise a copy."""
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        temporary.unlink(missing_ok=True)
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _configuration(state: Path, architecture: str, acquire: str) -> str:
+    """The file that APT_CONFIG names. apt reads it first, so it also turns the host's own files away."""
+    settings = {
+        "Dir::State": state,
+        "Dir::State::lists": state / "lists",
+        "Dir::State::status": state / "status",
+        "Dir::Cache": state,
+        "Dir::Cache::archives": state / "archives",
+        "Dir::Cache::pkgcache": "",
+        "Dir::Cache::srcpkgcache": "",
+        "Dir::Log": state / "log",
+        "Dir::Etc::main": "/dev/null",
+        "Dir::Etc::parts": state / "parts",
+        "Dir::Etc::sourcelist": state / "debian.sources",
+        "Dir::Etc::sourceparts": "/dev/null",
+        "Dir::Etc::preferences": state / "preferences",
+        "Dir::Etc::preferencesparts": "/dev/null",
+        "APT::Architecture": architecture,
+        "APT::Get::AllowUnauthenticated": "false",
+        "APT::Update::Error-Mode": "any",
+        "APT::Sandbox::User": "root",
+        "Acquire::Languages": "none",
+        "Acquire::AllowInsecureRepositories": "false",
+        "Acquire::AllowWeakRepositories": "false",
+        "Acquire::AllowDowngradeToInsecureRepositories": "false",
+    }
+    lines = [f'{name} "{value}";' for name, value in settings.items()]
+    return acquire + "\n".join(lines) + f'\nAPT::Architectures {{ "{architecture}"; }};\n'
+
+
+def _reason(error: process.CommandError) -> str:
+    lines = [line[2:].strip() for line in error.output.splitlines() if line.startswith("E:")]
+    return lines[0] if lines else str(error).splitlines()[0]

@@ -1,0 +1,169 @@
+"""The steps that fix the versions of Debian packages and fetch them."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from builder.config import BuildConfig
+from builder.errors import UserError
+from builder.graph import Scope, Step, StepContext
+from builder.userland.apt import DEBIAN_ARCHITECTURES, Apt, Package, check_file, place
+from builder.userland.sources import host_sources, mirror_sources
+
+RESOLVE_STEP = "debian-resolve"
+USERLAND_STEP = "debian-packages"
+"""Packages of the guest's userland and of the launcher's Python."""
+QEMU_STEP = "debian-qemu-packages"
+KERNEL_SOURCE_STEP = "debian-kernel-source"
+
+_RECORD = "packages.json"
+_CODE = ("builder.userland.packages", "builder.userland.apt", "builder.userland.sources")
+
+
+def kernel_source_package(config: BuildConfig) -> str:
+    """Name of the package with the kernel's source: "linux-source-6.1"."""
+    return f"linux-source-{config.kernel_version}"
+
+
+def resolve_step(config: BuildConfig, names: Iterable[str]) -> Step:
+    """The step that decides on the version of each package. It runs once in a build directory.
+
+    Its output is `packages.json`, as that of `download_step` without "file".
+    """
+    wanted = sorted(set(names))
+    return Step(
+        name=RESOLVE_STEP,
+        label="APT",
+        summary=f"resolve {len(wanted)} packages of Debian {config.debian_suite}",
+        run=_resolve,
+        params={
+            "packages": list(wanted),
+            "suite": config.debian_suite,
+            "mirror": config.debian_mirror,
+            "arch": config.arch,
+        },
+        code=_CODE,
+        scope=Scope.BUILD,
+    )
+
+
+def download_step(name: str, names: Iterable[str], what: str) -> Step:
+    """A step that fetches some of the resolved packages.
+
+    Its output: the .deb files, and `packages.json`: `{"packages": [{"name", "version", "architecture", "source",
+    "size", "sha256", "file"}]}`, sorted by name.
+    """
+    wanted = sorted(set(names))
+    return Step(
+        name=name,
+        label="FETCH",
+        summary=f"download {what}",
+        run=_download,
+        needs=(RESOLVE_STEP,),
+        params={"packages": list(wanted)},
+        code=_CODE,
+    )
+
+
+def load_packages(directory: Path) -> tuple[Package, ...]:
+    """Read the `packages.json` of a step's output."""
+    data = json.loads((directory / _RECORD).read_text())
+    fields = {field.name for field in dataclasses.fields(Package)}
+    return tuple(Package(**{key: value for key, value in item.items() if key in fields}) for item in data["packages"])
+
+
+def save_packages(directory: Path, packages: Iterable[Package], *, files: bool) -> None:
+    """Write `packages.json`; with `files`, say for each package which file in the directory holds it."""
+    items = [dataclasses.asdict(package) | ({"file": package.file} if files else {}) for package in packages]
+    (directory / _RECORD).write_text(json.dumps({"packages": items}, indent=1, sort_keys=True) + "\n")
+
+
+def _resolve(context: StepContext) -> None:
+    config = context.config
+    names = _names(context)
+    kept = _state(config) / "resolutions" / f"{hashlib.sha256(' '.join(names).encode()).hexdigest()[:16]}"
+    if config.offline:
+        if not (kept / _RECORD).is_file():
+            raise UserError(
+                f"offline, and the versions of the packages of Debian {config.debian_suite} were never resolved",
+                hint="run make once without --offline",
+            )
+        packages = load_packages(kept)
+        context.notice("offline: the versions are those of the last resolution")
+    else:
+        apt = _apt(context)
+        apt.update()
+        packages = apt.resolve(names)
+        kept.mkdir(parents=True, exist_ok=True)
+        save_packages(context.scratch, packages, files=False)
+        place(context.scratch / _RECORD, kept / _RECORD)
+    save_packages(context.output, packages, files=False)
+
+
+def _download(context: StepContext) -> None:
+    wanted = set(_names(context))
+    packages = [package for package in load_packages(context.inputs[RESOLVE_STEP]) if package.name in wanted]
+    store = context.config.cache_dir / "downloads"
+    store.mkdir(parents=True, exist_ok=True)
+    missing = [package for package in packages if not check_file(store / package.sha256, package)]
+    if missing and context.config.offline:
+        raise UserError(
+            f"offline, and not in the cache: {', '.join(package.file for package in missing)}",
+            hint="run make once without --offline",
+        )
+    if missing:
+        _fetch(context, missing, store)
+    for package in packages:
+        place(store / package.sha256, context.output / package.file)
+    save_packages(context.output, packages, files=True)
+    context.record("packages", {package.name: package.version for package in packages})
+
+
+def _fetch(context: StepContext, missing: list[Package], store: Path) -> None:
+    apt = _apt(context)
+    total = sum(package.size for package in missing)
+    done = 0
+    with context.progress(total, "B") as progress:
+
+        def on_percent(percent: float) -> None:
+            nonlocal done
+            now = int(total * percent / 100)
+            progress.advance(max(0, now - done))
+            done = max(done, now)
+
+        apt.download(missing, context.scratch, on_percent)
+        progress.advance(total - done)
+    for package in missing:
+        file = context.scratch / package.file
+        if not check_file(file, package):
+            raise UserError(
+                f"{package.file}: what was downloaded is not what the resolution names (sha256 {package.sha256})",
+                hint="run `mkstage1 refresh` to take the present versions",
+            )
+        place(file, store / package.sha256)
+
+
+def _names(context: StepContext) -> list[str]:
+    names = context.step.params["packages"]
+    assert isinstance(names, list)
+    return [str(name) for name in names]
+
+
+def _state(config: BuildConfig) -> Path:
+    key = "\n".join([config.debian_suite, config.debian_mirror, config.arch, str(os.geteuid())])
+    return config.cache_dir / "apt" / hashlib.sha256(key.encode()).hexdigest()[:16]
+
+
+def _apt(context: StepContext) -> Apt:
+    config = context.config
+    architecture = DEBIAN_ARCHITECTURES[config.arch]
+    if config.debian_mirror:
+        sources = mirror_sources(config.debian_mirror, config.debian_suite)
+    else:
+        sources = host_sources(config.debian_suite, architecture)
+    return Apt(_state(config), sources, architecture, context.execute, pinned=not config.debian_mirror)
