@@ -1,0 +1,62 @@
+# The front of the toolchain: finds the build directory and calls what does the work. `make help` lists the targets.
+#
+# Paths may contain spaces, so that files never appear as targets or prerequisites: each command decides by itself
+# whether there is anything to do.
+
+ifeq ($(origin BUILDDIR),undefined)
+BUILDDIR := $(shell cat .last-build-dir 2>/dev/null)
+endif
+export MKSTAGE1_BUILDDIR := $(BUILDDIR)
+export DESTDIR
+export LKVM_SRC
+
+SHELL := /bin/sh
+PYTHON := "$$MKSTAGE1_BUILDDIR"/venv/bin/python
+CONFIGURED := test -f "$$MKSTAGE1_BUILDDIR"/config.json || { echo 'run ./configure.py first' >&2; exit 1; }
+# The jobs of `make -jN` belong to the toolchain (+), except where `make -n` only asks what would be done.
+JOBS := $(if $(findstring n,$(firstword -$(MAKEFLAGS))),,+)
+
+.PHONY: all check lint unit-check functional-check bench clean distclean install uninstall docs help dev-tools
+.DEFAULT_GOAL := all
+
+all: ## Build the images that configure named (default)
+	$(JOBS)@$(CONFIGURED); exec $(PYTHON) -m builder build
+
+check: lint unit-check functional-check ## Run every check
+
+lint: dev-tools ## Check style and types
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m mypy
+
+unit-check: dev-tools ## Run the unit tests
+	@$(PYTHON) -m pytest tests/unit
+
+functional-check: all dev-tools ## Boot the images, where configure enabled that
+	@grep -q '"functional_tests": true' "$$MKSTAGE1_BUILDDIR"/config.json || { \
+	    echo 'functional tests are disabled: configure with --enable-functional-tests' >&2; exit 1; }
+	@$(PYTHON) -m pytest tests/functional
+
+bench: all dev-tools ## Measure the build and the images
+	@$(PYTHON) -m tests.bench
+
+clean: ## Remove what the build made in the build directory; the cache stays
+	@$(CONFIGURED); exec $(PYTHON) -m builder.upkeep clean
+
+distclean: ## Remove the build directory
+	@$(CONFIGURED); exec $(PYTHON) -m builder.upkeep distclean
+
+install: all ## Copy the images into the images directory (below DESTDIR)
+	@exec $(PYTHON) -m builder.upkeep install
+
+uninstall: ## Remove the images from the images directory (below DESTDIR)
+	@$(CONFIGURED); exec $(PYTHON) -m builder.upkeep uninstall
+
+docs: ## Write docs/configure.md from the table of options
+	@python3 configure.py --help-markdown > docs/configure.md.tmp && mv docs/configure.md.tmp docs/configure.md
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 26
+
+dev-tools:
+	@$(CONFIGURED); exec $(PYTHON) -m builder.venv "$$MKSTAGE1_BUILDDIR"

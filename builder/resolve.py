@@ -1,0 +1,293 @@
+"""From the options to the record of a build: every `auto` is decided here, and every contradiction refused.
+
+Standard library only: configure.py uses it before anything is installed. The rules about flavors and the default
+stage1 are those of rkt 1.30's configure, where these options come from.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from builder import flavor, resolve_kvm
+from builder.arguments import Arguments, Notes
+from builder.config import BuildConfig
+from builder.errors import UserError
+from builder.options import OPTIONS
+from builder.version import VERSION
+
+_RKT_FLAVORS = ("src", "coreos", "host", "kvm", "fly")
+_DEFAULT_FLAVORS = ("coreos", "kvm", "fly")
+_LOCATION = re.compile(r"(docker|https|http|file)://.+|/.+")
+_ARCHITECTURES: Mapping[str, str] = MappingProxyType({"x86_64": "amd64", "aarch64": "aarch64"})
+"""Machine name of the kernel -> architecture of an image (appc spec 0.8.11, Image Manifest Schema, `arch`)."""
+_FINGERPRINT = re.compile(r"[0-9A-F]{40}|[0-9A-F]{64}")
+
+
+@dataclass(frozen=True)
+class Stage1:
+    """The images to build, and rkt's default stage1."""
+
+    flavors: tuple[str, ...]
+    flavors_version: str
+    default_name: str
+    default_version: str
+    default_location: str
+    detailed: bool
+    """The default stage1 is named by itself and is not one of the images."""
+
+
+@dataclass(frozen=True)
+class Signing:
+    """Who signs the images; see the fields of the same names in `BuildConfig`."""
+
+    signing_key: str = ""
+    gnupg_home: str = ""
+    passphrase_file: str = ""
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """A decided build, before this machine has been looked at."""
+
+    config: BuildConfig
+    """Complete but for `functional_tests`, which says only whether they are asked for or may run."""
+    purposes: frozenset[str]
+    """What the choices need on this machine, in the words of requirements.toml."""
+    tests_obstacle: str
+    """Why functional tests cannot run with these options; empty where they can."""
+
+
+def resolve(arguments: Arguments, srcdir: Path, notes: Notes, probe: resolve_kvm.Probe) -> Resolution:
+    """Decide everything that the options leave open. Raises `UserError` for what contradicts or is not there."""
+    stage1 = _stage1(arguments, srcdir, notes)
+    arch = _arch(srcdir, stage1.flavors)
+    signing = _signing(arguments, notes)
+    kvm = resolve_kvm.KvmChoice()
+    purposes = {"python"}
+    if "kvm" in stage1.flavors:
+        kvm = resolve_kvm.resolve(arguments, notes, probe)
+        purposes |= kvm.purposes
+    else:
+        for name in resolve_kvm.KVM_OPTIONS:
+            notes.ignore(arguments, name, "the kvm flavor is not built")
+    if stage1.flavors and signing.signing_key != "none":
+        purposes.add("signing")
+    launcher = _launcher(arguments)
+    if launcher == "ccache":
+        purposes.add("ccache")
+    _note_without_effect(arguments, notes)
+    directories = _directories(arguments)
+    images = arguments["stage1-default-images-directory"] or f"{directories['libdir'].rstrip('/')}/rkt/stage1-images"
+    if not images.startswith("/"):
+        raise UserError(f"--with-stage1-default-images-directory is not absolute: {images}", hint="start it with /")
+    config = BuildConfig(
+        srcdir=srcdir,
+        builddir=build_directory(arguments, srcdir),
+        cache_dir=_cache_dir(arguments),
+        version=VERSION,
+        arch=arch,
+        flavors=stage1.flavors,
+        flavors_version=stage1.flavors_version,
+        default_stage1_name=stage1.default_name,
+        default_stage1_version=stage1.default_version,
+        default_stage1_location=stage1.default_location,
+        images_directory=images,
+        hypervisors=kvm.hypervisors,
+        hypervisors_reason=kvm.hypervisors_reason,
+        kernel_src=kvm.kernel_src,
+        kernel_version=kvm.kernel_version,
+        kernel_fragments=kvm.kernel_fragments,
+        lkvm_src=kvm.lkvm_src,
+        lkvm_revision=kvm.lkvm_revision,
+        debian_suite=_debian_suite(arguments),
+        debian_mirror=_debian_mirror(arguments),
+        aci_compression=arguments["aci-compression"],
+        signing_key=signing.signing_key,
+        gnupg_home=signing.gnupg_home,
+        passphrase_file=signing.passphrase_file,
+        compiler_launcher=launcher,
+        offline=bool(arguments["offline"]),
+        functional_tests=arguments["functional-tests"] != "no",
+        prefix=directories["prefix"],
+        libdir=directories["libdir"],
+        bindir=directories["bindir"],
+        ignored=tuple(notes.ignored),
+        arguments=arguments.canonical,
+    )
+    return Resolution(config, frozenset(purposes), _tests_obstacle(stage1))
+
+
+def build_directory(arguments: Arguments, srcdir: Path) -> Path:
+    """The build directory that the arguments name. Raises `UserError` for one that is in use for something else."""
+    path = Path(arguments["builddir"] or arguments.variables.get("BUILDDIR") or srcdir / f"build-rkt-{VERSION}")
+    if srcdir.is_relative_to(path):
+        raise UserError(f"build directory {path} contains the source tree", hint="choose another with --builddir=DIR")
+    if path.exists() and not path.is_dir():
+        raise UserError(f"build directory {path} is a file", hint="choose another with --builddir=DIR")
+    if path.is_dir() and not (path / "CACHEDIR.TAG").exists() and any(path.iterdir()):
+        raise UserError(f"build directory {path} holds other things", hint="choose another with --builddir=DIR")
+    return path
+
+
+def _stage1(arguments: Arguments, srcdir: Path, notes: Notes) -> Stage1:
+    name, version = arguments["stage1-default-name"], arguments["stage1-default-version"]
+    by_flavor, by_name = arguments["stage1-default-flavor"], bool(name or version)
+    if by_flavor and by_name:
+        raise UserError(
+            "--with-stage1-default-flavor excludes --with-stage1-default-name and --with-stage1-default-version",
+            hint="name the default stage1 either by a flavor or by name and version",
+        )
+    if by_name and not (name and version):
+        raise UserError(
+            "--with-stage1-default-name and --with-stage1-default-version go together", hint="give both, or neither"
+        )
+    flavors = _flavors(arguments, srcdir, detailed=by_name)
+    override = arguments["stage1-flavors-version-override"]
+    if override and not flavors:
+        notes.warnings.append("--with-stage1-flavors-version-override is given, but no flavor is built")
+    label = override or VERSION
+    location = _location(arguments)
+    if by_name:
+        if not location:
+            notes.warnings.append("without --with-stage1-default-location, rkt may need a --stage1-* option to run")
+        return Stage1(flavors, label, name, version, location, detailed=True)
+    default = by_flavor or flavors[0]
+    if default not in flavors:
+        raise UserError(
+            f"--with-stage1-default-flavor={default} is not among the flavors to build ({', '.join(flavors)})",
+            hint=f"add it to --with-stage1-flavors, or choose from {', '.join(flavors)}",
+        )
+    default_name = flavor.load(srcdir / "flavors" / default).manifest_name
+    return Stage1(flavors, label, default_name, label, location, detailed=False)
+
+
+def _flavors(arguments: Arguments, srcdir: Path, *, detailed: bool) -> tuple[str, ...]:
+    here = tuple(sorted(path.parent.name for path in (srcdir / "flavors").glob(f"*/{flavor.FLAVOR_FILE}")))
+    text = arguments["stage1-flavors"]
+    if not text and (detailed or not arguments.given("stage1-flavors")):
+        return () if detailed else tuple(name for name in _DEFAULT_FLAVORS if name in here)
+    if not text:
+        raise UserError(
+            "--with-stage1-flavors names no flavor, and no other default stage1 is named",
+            hint=f"choose from {', '.join(here)}, or give --with-stage1-default-name and -version",
+        )
+    known = tuple(dict.fromkeys((*_RKT_FLAVORS, *here)))
+    flavors = resolve_kvm.split_list("--with-stage1-flavors", text, known, "flavor")
+    for name in flavors:
+        if name not in here:
+            raise UserError(
+                f'flavor "{name}" is not in this source tree: flavors/{name}/{flavor.FLAVOR_FILE} does not exist',
+                hint=f"choose from {', '.join(here)}",
+            )
+    return flavors
+
+
+def _location(arguments: Arguments) -> str:
+    location = arguments["stage1-default-location"]
+    if location and not _LOCATION.fullmatch(location):
+        raise UserError(
+            f"--with-stage1-default-location is neither an absolute path nor a URL: {location}",
+            hint="start it with /, docker://, https://, http:// or file://",
+        )
+    return location
+
+
+def _arch(srcdir: Path, flavors: tuple[str, ...]) -> str:
+    machine = platform.machine()
+    arch = _ARCHITECTURES.get(machine)
+    if arch is None:
+        raise UserError(f"unsupported architecture {machine}", hint=f"build on {' or '.join(_ARCHITECTURES)}")
+    if "kvm" in flavors and not (srcdir / "kernel-configs" / arch).is_dir():
+        raise UserError(
+            f"the kvm flavor cannot be built on {machine}: kernel-configs/{arch} does not exist",
+            hint="add kernel fragments for this architecture",
+        )
+    return arch
+
+
+def _signing(arguments: Arguments, notes: Notes) -> Signing:
+    key = arguments["signing-key"].replace(" ", "").upper()
+    if key in ("", "NONE"):
+        for name in ("gnupg-home", "passphrase-file"):
+            notes.ignore(arguments, name, "it belongs to --with-signing-key=FINGERPRINT")
+        return Signing(key.lower())
+    if not _FINGERPRINT.fullmatch(key):
+        raise UserError(
+            f"--with-signing-key is not a full fingerprint: {arguments['signing-key']}",
+            hint="write the 40 digits that `gpg --list-secret-keys` prints, or none",
+        )
+    home = arguments["gnupg-home"] or arguments.variables.get("GNUPGHOME", "")
+    if home and not Path(home).is_dir():
+        raise UserError(f"GnuPG home {home} is not a directory", hint="see --with-gnupg-home")
+    passphrase = arguments["passphrase-file"]
+    if passphrase:
+        if not Path(passphrase).is_file():
+            raise UserError(f"passphrase file {passphrase} does not exist", hint="see --with-passphrase-file")
+        if Path(passphrase).stat().st_mode & 0o077:
+            notes.warnings.append(f"passphrase file {passphrase} can be read by others: chmod 600 mends that")
+    return Signing(key, home, passphrase)
+
+
+def _launcher(arguments: Arguments) -> str:
+    launcher = arguments["compiler-launcher"]
+    if launcher in ("none", ""):
+        return ""
+    if len(launcher.split()) != 1:
+        raise UserError(f"--with-compiler-launcher is not one program: {launcher!r}", hint="name one program")
+    return launcher
+
+
+def _directories(arguments: Arguments) -> dict[str, str]:
+    """The installation directories. `${prefix}` and `${exec_prefix}` in them mean what they mean to autoconf."""
+    prefix = arguments["prefix"]
+    exec_prefix = arguments["exec-prefix"].replace("${prefix}", prefix) or prefix
+    found = {"prefix": prefix, "exec-prefix": exec_prefix}
+    for name, default in (("bindir", "bin"), ("libdir", "lib")):
+        text = arguments[name] or f"{exec_prefix}/{default}"
+        found[name] = text.replace("${exec_prefix}", exec_prefix).replace("${prefix}", prefix)
+    for name, value in found.items():
+        if not value.startswith("/"):
+            raise UserError(f"--{name} is not absolute: {value}", hint="start it with /")
+    return {name: "/" + value.strip("/") for name, value in found.items()}
+
+
+def _cache_dir(arguments: Arguments) -> Path:
+    base = arguments.variables.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(arguments["cache-dir"] or Path(base) / "mkstage1")
+
+
+def _debian_suite(arguments: Arguments) -> str:
+    suite = arguments["debian-suite"]
+    if not re.fullmatch(r"[a-z][a-z0-9.-]*", suite):
+        raise UserError(f"--with-debian-suite is no code name: {suite!r}", hint="write bookworm, for example")
+    return suite
+
+
+def _debian_mirror(arguments: Arguments) -> str:
+    mirror = arguments["debian-mirror"]
+    if mirror and not re.fullmatch(r"(https?|file)://\S+", mirror):
+        raise UserError(f"--with-debian-mirror is not an http, https or file URL: {mirror}", hint="write a whole URL")
+    return mirror.rstrip("/")
+
+
+def _note_without_effect(arguments: Arguments, notes: Notes) -> None:
+    path, version = "coreos-local-pxe-image-path", "coreos-local-pxe-image-systemd-version"
+    if arguments[path] and not arguments[version]:
+        raise UserError(f"--with-{path} needs --with-{version}", hint=f"give --with-{version}=vNUMBER too")
+    for option in OPTIONS:
+        if option.no_effect:
+            notes.ignore(arguments, option.name, option.no_effect)
+    notes.ignored.extend(arguments.ignored_variables)
+
+
+def _tests_obstacle(stage1: Stage1) -> str:
+    if stage1.detailed:
+        return "they test images that are built here, and the default stage1 is another"
+    if platform.system() != "Linux":
+        return "they run on Linux only"
+    return ""

@@ -1,0 +1,199 @@
+"""What the kvm flavor is built from: hypervisors, kernel source and lkvm source, with every `auto` decided.
+
+Standard library only: configure.py uses it before anything is installed.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from builder import process
+from builder.arguments import Arguments, Notes, is_url
+from builder.errors import UserError
+
+LKVM_REPOSITORY = "https://git.kernel.org/pub/scm/linux/kernel/git/will/kvmtool.git"
+KERNEL_SERIES = "6.1"
+"""Series of Debian's kernel source that is built unless another is asked for."""
+
+KVM_OPTIONS = (
+    "stage1-kvm-hypervisors",
+    "stage1-kernel-src",
+    "stage1-kernel-version",
+    "stage1-kernel-config",
+    "stage1-lkvm-src",
+    "stage1-lkvm-revision",
+)
+
+_HYPERVISORS = ("lkvm", "qemu")
+_ANSWER_SECONDS = 10
+_SERIES = re.compile(r"\d+\.\d+")
+_FULL_VERSION = re.compile(r"\d+\.\d+\.\d+")
+_URL_VERSION = re.compile(r"linux-(\d+(?:\.\d+){1,2})\.tar\.(?:xz|gz)")
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+
+Probe = Callable[[str], bool]
+"""Says whether a git repository answers."""
+
+
+@dataclass(frozen=True)
+class KvmChoice:
+    """The part of `BuildConfig` that is about the kvm flavor; see the fields of the same names there."""
+
+    hypervisors: tuple[str, ...] = ()
+    hypervisors_reason: str = ""
+    kernel_src: str = ""
+    kernel_version: str = ""
+    kernel_fragments: tuple[Path, ...] = ()
+    lkvm_src: str = ""
+    lkvm_revision: str = ""
+
+    @property
+    def purposes(self) -> frozenset[str]:
+        """What these choices need on this machine, in the words of requirements.toml."""
+        purposes = {"kernel", "packages"}
+        if self.kernel_src.startswith("https:"):
+            purposes.add("kernel.org signature")
+        if "lkvm" in self.hypervisors:
+            purposes.add("lkvm")
+        if is_url(self.lkvm_src):
+            purposes.add("git source")
+        return frozenset(purposes)
+
+
+def answers(repository: str) -> bool:
+    """Say whether a git repository answers within ten seconds."""
+    if shutil.which("git") is None:
+        return False
+    try:
+        process.run(
+            ["timeout", str(_ANSWER_SECONDS), "git", "ls-remote", "--exit-code", "--", repository, "HEAD"],
+            env={"GIT_TERMINAL_PROMPT": "0"},
+        )
+    except process.CommandError:
+        return False
+    return True
+
+
+def resolve(arguments: Arguments, notes: Notes, probe: Probe = answers) -> KvmChoice:
+    """Decide what the kvm flavor is built from. Raises `UserError` for a source that is not there."""
+    kernel_src, kernel_version = _kernel(arguments, notes)
+    fragments = tuple(Path(item) for item in arguments["stage1-kernel-config"].split(",") if item)
+    for fragment in fragments:
+        if not fragment.is_file():
+            raise UserError(f"kernel fragment {fragment} does not exist", hint="see --with-stage1-kernel-config")
+    source = _lkvm_source(arguments)
+    hypervisors, reason = _hypervisors(arguments, source, probe)
+    lkvm_src, lkvm_revision = "", ""
+    if "lkvm" in hypervisors:
+        lkvm_src = source or LKVM_REPOSITORY
+        lkvm_revision = _lkvm_revision(arguments, notes, lkvm_src)
+    else:
+        notes.ignore(arguments, "stage1-lkvm-src", "lkvm is not built")
+        notes.ignore(arguments, "stage1-lkvm-revision", "lkvm is not built")
+    return KvmChoice(hypervisors, reason, kernel_src, kernel_version, fragments, lkvm_src, lkvm_revision)
+
+
+def split_list(option: str, text: str, known: Collection[str], kind: str) -> tuple[str, ...]:
+    """The items of a comma list. Raises `UserError` for one that is unknown or there twice."""
+    items = tuple(text.split(","))
+    for item in items:
+        if item not in known:
+            raise UserError(f'unknown {kind} "{item}" in {option}', hint=f"choose from {', '.join(known)}")
+        if items.count(item) > 1:
+            raise UserError(f'{kind} "{item}" is named twice in {option}', hint=f"name each {kind} once")
+    return items
+
+
+def _hypervisors(arguments: Arguments, source: str, probe: Probe) -> tuple[tuple[str, ...], str]:
+    """The hypervisors, and why these."""
+    asked = arguments["stage1-kvm-hypervisors"]
+    if asked != "auto":
+        return split_list("--with-stage1-kvm-hypervisors", asked, _HYPERVISORS, "hypervisor"), "as asked"
+    if source:
+        return ("lkvm",), "the source of lkvm is given"
+    if arguments["offline"]:
+        return ("qemu",), "offline, and no source of lkvm is given"
+    host = urlsplit(LKVM_REPOSITORY).hostname
+    if probe(LKVM_REPOSITORY):
+        return ("lkvm",), f"its repository at {host} answers"
+    return ("qemu",), f"no source of lkvm is given, and its repository at {host} does not answer"
+
+
+def _lkvm_source(arguments: Arguments) -> str:
+    """The source of lkvm that was given, by option or variable; empty for none."""
+    source, origin = arguments["stage1-lkvm-src"], "--with-stage1-lkvm-src"
+    if source == "auto":
+        source, origin = arguments.variables.get("LKVM_SRC", ""), "LKVM_SRC"
+    if source and not is_url(source):
+        path = Path(source)
+        if not path.exists():
+            raise UserError(f"source of lkvm {source} does not exist", hint=f"it comes from {origin}")
+        if path.is_dir() and not (path / "kvm.c").is_file():
+            raise UserError(
+                f"{source} is no source of lkvm: it has no kvm.c", hint=f"it comes from {origin}: name kvmtool's folder"
+            )
+    return source
+
+
+def _lkvm_revision(arguments: Arguments, notes: Notes, source: str) -> str:
+    if not is_url(source):
+        notes.ignore(arguments, "stage1-lkvm-revision", "the source of lkvm is a directory or tarball")
+        return ""
+    revision = arguments["stage1-lkvm-revision"]
+    if not _COMMIT.fullmatch(revision):
+        raise UserError(
+            f"--with-stage1-lkvm-revision is not a full commit hash: {revision!r}",
+            hint="branches and tags may move: write the 40 hexadecimal digits that git rev-parse prints",
+        )
+    return revision
+
+
+def _kernel(arguments: Arguments, notes: Notes) -> tuple[str, str]:
+    """Source and version of the kernel."""
+    source, version = arguments["stage1-kernel-src"], arguments["stage1-kernel-version"]
+    if version and not (_SERIES.fullmatch(version) or _FULL_VERSION.fullmatch(version)):
+        raise UserError(
+            f"--with-stage1-kernel-version is no version of Linux: {version!r}", hint="write 6.1 or 6.1.100"
+        )
+    if source == "auto" and _FULL_VERSION.fullmatch(version):
+        major = version.partition(".")[0]
+        return f"https://cdn.kernel.org/pub/linux/kernel/v{major}.x/linux-{version}.tar.xz", version
+    if source in ("auto", "debian"):
+        if _FULL_VERSION.fullmatch(version):
+            raise UserError(
+                f"Debian packages series of Linux, not {version}",
+                hint=f"write --with-stage1-kernel-version={version.rpartition('.')[0]}",
+            )
+        return "debian", version or KERNEL_SERIES
+    if is_url(source):
+        return source, _version_of_url(source, version)
+    _check_kernel_path(Path(source))
+    notes.ignore(arguments, "stage1-kernel-version", "the source of the kernel is a directory or tarball")
+    return source, ""
+
+
+def _version_of_url(url: str, version: str) -> str:
+    if not url.startswith("https://"):
+        raise UserError(f"--with-stage1-kernel-src takes https URLs, not {url}", hint="download it, and name the file")
+    found = _URL_VERSION.search(url.rpartition("/")[2])
+    if found is None:
+        raise UserError(f"{url} does not end in linux-VERSION.tar.xz", hint="name a tarball of kernel.org")
+    if version and version != found[1]:
+        raise UserError(
+            f"--with-stage1-kernel-version is {version}, and the tarball is {found[1]}", hint="leave the version out"
+        )
+    return found[1]
+
+
+def _check_kernel_path(path: Path) -> None:
+    if not path.exists():
+        raise UserError(f"source of the kernel {path} does not exist", hint="see --with-stage1-kernel-src")
+    if path.is_dir() and not (path / "Kbuild").is_file():
+        raise UserError(
+            f"{path} is no source of Linux: it has no Kbuild", hint="name the folder that holds Linux's own Makefile"
+        )

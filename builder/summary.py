@@ -1,0 +1,97 @@
+"""What configure says at its end: what will be built, from what, with what, and where it goes.
+
+Standard library only: configure.py uses it before anything is installed.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+
+from builder.config import BuildConfig
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What configure found out and did besides the record itself."""
+
+    tests_reason: str
+    """Why functional tests are off, where they are."""
+    changed: bool
+    """The build directory was not configured in this way before."""
+    is_last: bool
+    """Plain `make` takes this build directory."""
+    compiler: str
+    """Name and version of the C compiler."""
+
+
+def summary(config: BuildConfig, outcome: Outcome) -> str:
+    """The text, with one fact a line."""
+    rows = [
+        ("images", _images(config)),
+        ("version", f"{config.flavors_version} ({config.arch})"),
+        ("default stage1", f"{config.default_stage1_name}:{config.default_stage1_version}"),
+        *_kvm_rows(config),
+        ("signature", _signature(config)),
+        ("compiler", " ".join(filter(None, (config.compiler_launcher, outcome.compiler)))),
+        ("network", "not used" if config.offline else "used for what is not in the cache"),
+        ("functional tests", "yes" if config.functional_tests else f"no ({outcome.tests_reason})"),
+        ("build directory", str(config.builddir)),
+        ("cache", str(config.cache_dir)),
+        ("installs into", config.images_directory),
+    ]
+    if config.ignored:
+        rows.append(("without effect", " ".join(config.ignored)))
+    width = max(len(name) for name, _ in rows)
+    state = "is configured" if outcome.changed else "was configured in this way already"
+    make = "make" if outcome.is_last else f"make BUILDDIR={shlex.quote(str(config.builddir))}"
+    lines = [f"mkstage1 {config.version} {state}:", *(f"  {name:<{width}}  {text}" for name, text in rows)]
+    if not outcome.is_last:
+        lines.append("The source tree cannot be written to, so make has to be told the build directory.")
+    return "\n".join(["", *lines, "", f"now run: {make}"])
+
+
+def image_names(config: BuildConfig) -> tuple[str, ...]:
+    """File names of the images that will be built, without the links to them."""
+    names: list[str] = []
+    for flavor in config.flavors:
+        several = flavor == "kvm" and len(config.hypervisors) > 1
+        names += [f"stage1-kvm-{item}.aci" for item in config.hypervisors] if several else [f"stage1-{flavor}.aci"]
+    return tuple(names)
+
+
+def _images(config: BuildConfig) -> str:
+    if not config.flavors:
+        return "none"
+    return f"{', '.join(image_names(config))} ({config.aci_compression})"
+
+
+def _kvm_rows(config: BuildConfig) -> list[tuple[str, str]]:
+    if not config.hypervisors:
+        return []
+    rows = [
+        ("hypervisors", f"{', '.join(config.hypervisors)} ({config.hypervisors_reason})"),
+        ("kernel", _kernel(config)),
+    ]
+    if config.kernel_fragments:
+        rows.append(("kernel fragments", ", ".join(str(path) for path in config.kernel_fragments)))
+    if config.lkvm_src:
+        revision = f" at {config.lkvm_revision}" if config.lkvm_revision else ""
+        rows.append(("lkvm", f"{config.lkvm_src}{revision}"))
+    origin = config.debian_mirror or "the host's apt sources"
+    rows.append(("userland", f"Debian {config.debian_suite} from {origin}"))
+    return rows
+
+
+def _kernel(config: BuildConfig) -> str:
+    if config.kernel_src == "debian":
+        return f"Linux {config.kernel_version} from Debian's linux-source-{config.kernel_version}"
+    return f"Linux {config.kernel_version} from {config.kernel_src}".replace("  ", " ")
+
+
+def _signature(config: BuildConfig) -> str:
+    if config.signing_key == "none":
+        return "none"
+    if not config.signing_key:
+        return "by a DEVELOPMENT key that is made in the build directory (see --with-signing-key)"
+    return f"by {config.signing_key} in {config.gnupg_home or 'the GnuPG home of the user'}"
