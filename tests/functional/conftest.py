@@ -1,0 +1,82 @@
+"""Fixtures of the functional tests: the images that were built, and pods to run in them."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.functional.support import forwarding, variants
+from tests.functional.support.images import Image, NotBuilt, compile_probe, unpack
+from tests.functional.support.pods import PodMaker, make_pod
+from tests.functional.support.variants import Variant
+
+WORKDIR = pytest.StashKey[forwarding.Workdir]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    workdir = config.stash[WORKDIR] = forwarding.Workdir()
+    config.add_cleanup(workdir.remove)
+    forwarding.install(config, workdir)
+
+
+@pytest.fixture(scope="session")
+def workdir(request: pytest.FixtureRequest) -> Path:
+    """A directory of the session, shared with the outer guest."""
+    return request.config.stash[WORKDIR].path
+
+
+@pytest.fixture(scope="session")
+def probe(workdir: Path) -> Path:
+    """The application of the pods, tests/functional/support/probe.c."""
+    return compile_probe(workdir)
+
+
+@pytest.fixture(
+    scope="session",
+    ids=str,
+    params=[
+        variants.QEMU_TCG,
+        pytest.param(variants.QEMU_KVM, marks=pytest.mark.slow),
+        pytest.param(variants.LKVM_KVM, marks=pytest.mark.slow),
+    ],
+)
+def variant(request: pytest.FixtureRequest) -> Variant:
+    """Hypervisor and accelerator. Tests with KVM run in the outer guest where KVM does not work here."""
+    chosen: Variant = request.param
+    return chosen
+
+
+@pytest.fixture(scope="session")
+def image(variant: Variant, workdir: Path) -> Image:
+    """The image that was built for the variant."""
+    if variant.accel == "kvm" and not variants.kvm_works():
+        pytest.skip("KVM does not work here")
+    return _image(variant, workdir)
+
+
+@pytest.fixture(scope="session", params=["qemu", "lkvm"])
+def any_image(request: pytest.FixtureRequest, workdir: Path) -> Image:
+    """Each image that was built, for tests that never get as far as starting a virtual machine."""
+    return _image(Variant(request.param, "auto"), workdir)
+
+
+@pytest.fixture
+def pod_of(probe: Path, tmp_path: Path) -> PodMaker:
+    """Makes a pod directory: `pod_of(image, apps)` is a context manager for a `Pod`."""
+    return partial(make_pod, data=tmp_path, probe=probe, overlay=os.geteuid() == 0)
+
+
+@pytest.fixture(scope="module")
+def module_pod_of(probe: Path, tmp_path_factory: pytest.TempPathFactory) -> PodMaker:
+    """As `pod_of`, for a pod whose one run serves several tests of a module."""
+    return partial(make_pod, data=tmp_path_factory.mktemp("data"), probe=probe, overlay=os.geteuid() == 0)
+
+
+def _image(variant: Variant, workdir: Path) -> Image:
+    try:
+        return Image(unpack(variant.hypervisor, workdir), variant.hypervisor, variant.accel)
+    except NotBuilt as error:
+        pytest.skip(str(error))

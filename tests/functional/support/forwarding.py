@@ -1,0 +1,182 @@
+"""Runs the tests that need KVM inside the outer guest, on a machine where KVM does not work.
+
+A second pytest, with the plugin `tests.functional.support.worker`, runs in the guest for the whole session. Each such
+test is named to it over the channel and its reports come back, so that they appear here as any other test's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.functional.support.images import SRCDIR, NotBuilt, compile_probe, unpack
+from tests.functional.support.outer import OuterGuest
+from tests.functional.support.outer_kernel import Unavailable, fetch
+from tests.functional.support.variants import kvm_works, variant_of
+
+START_TIMEOUT = 300.0
+TEST_TIMEOUT = 900.0
+"""Seconds until the guest counts as lost: nested emulation is slow, and each test has bounds of its own."""
+
+PASSED_ON = ("PATH", "MKSTAGE1_BUILDDIR", "LKVM_SRC")
+
+
+WORKDIR_VARIABLE = "MKSTAGE1_FUNCTIONAL_WORKDIR"
+
+
+class Workdir:
+    """The directory that the tests of a session share, here and in the outer guest; removed with the session."""
+
+    def __init__(self) -> None:
+        self._made: Path | None = None
+
+    @property
+    def path(self) -> Path:
+        """The directory; made by the first use, unless the other side has made it."""
+        if WORKDIR_VARIABLE in os.environ:
+            return Path(os.environ[WORKDIR_VARIABLE])
+        if self._made is None:
+            self._made = Path(tempfile.mkdtemp(prefix="mkstage1-functional-"))
+            self._made.chmod(0o755)
+            (self._made / "images").mkdir()
+        return self._made
+
+    def remove(self) -> None:
+        if self._made is not None:
+            shutil.rmtree(self._made, ignore_errors=True)
+
+
+class Forwarder:
+    """The pytest plugin on this side."""
+
+    def __init__(self, workdir: Workdir) -> None:
+        self._shared = workdir
+        self._worker: _Worker | None = None
+        self._lost = ""
+
+    def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+        variant = variant_of(item)
+        if variant is None or variant.accel != "kvm":
+            return None
+        try:
+            unpack(variant.hypervisor, self._workdir)
+            if self._worker is None and not self._lost:
+                self._worker = self._start(item.session)
+        except NotBuilt:
+            return None
+        except Unavailable as missing:
+            item.add_marker(pytest.mark.skip(reason=f"KVM does not work here, and the outer guest cannot: {missing}"))
+            return None
+        item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        for report in self._run(item):
+            item.ihook.pytest_runtest_logreport(report=report)
+        item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        return True
+
+    def pytest_sessionfinish(self) -> None:
+        if self._worker is not None:
+            self._worker.close()
+
+    @property
+    def _workdir(self) -> Path:
+        return self._shared.path
+
+    def _start(self, session: pytest.Session) -> _Worker:
+        compile_probe(self._workdir)
+        kernel = fetch(_kernel_cache(self._workdir))
+        files = sorted({str(item.path) for item in session.items if _is_forwarded(item)})
+        return _Worker(OuterGuest(kernel, _command(files, self._workdir), self._workdir / "outer"))
+
+    def _run(self, item: pytest.Item) -> list[pytest.TestReport]:
+        rest = item.session.items[item.session.items.index(item) + 1 :]
+        following = next((other.nodeid for other in rest if _is_forwarded(other)), None)
+        if self._worker is not None:
+            try:
+                data = self._worker.ask({"run": item.nodeid, "next": following})
+                return [item.config.hook.pytest_report_from_serializable(config=item.config, data=one) for one in data]
+            except _Lost as error:
+                self._lost = f"the outer guest was lost: {error}\nIts console:\n{self._worker.guest.tail()}"
+                self._worker.close()
+                self._worker = None
+        return [
+            pytest.TestReport(
+                nodeid=item.nodeid,
+                location=item.location,
+                keywords={},
+                outcome="failed",
+                longrepr=self._lost,
+                when="call",
+            )
+        ]
+
+
+class _Lost(Exception):
+    """The worker does not answer."""
+
+
+class _Worker:
+    def __init__(self, guest: OuterGuest) -> None:
+        self.guest = guest
+        self._stream = guest.channel.makefile("r")
+        self._ready = False
+
+    def ask(self, question: dict[str, Any]) -> list[dict[str, Any]]:
+        """Send one line of JSON and return the answer. Raises `_Lost`."""
+        try:
+            if not self._ready:
+                self._answer(START_TIMEOUT)
+                self._ready = True
+            self.guest.channel.sendall(json.dumps(question).encode() + b"\n")
+            answer: list[dict[str, Any]] = self._answer(TEST_TIMEOUT)
+        except (OSError, ValueError) as error:
+            raise _Lost(str(error) or type(error).__name__) from error
+        return answer
+
+    def close(self) -> None:
+        self._stream.close()
+        self.guest.close()
+
+    def _answer(self, timeout: float) -> Any:
+        self.guest.channel.settimeout(timeout)
+        return json.loads(self._stream.readline())
+
+
+def _is_forwarded(item: pytest.Item) -> bool:
+    variant = variant_of(item)
+    return variant is not None and variant.accel == "kvm"
+
+
+def _kernel_cache(workdir: Path) -> Path:
+    """The build directory keeps the kernel between sessions."""
+    builddir = os.environ.get("MKSTAGE1_BUILDDIR")
+    return Path(builddir, "functional") if builddir else workdir
+
+
+def _command(files: list[str], workdir: Path) -> str:
+    env = {name: os.environ[name] for name in PASSED_ON if name in os.environ} | {
+        "HOME": "/run/home",
+        "TMPDIR": "/run/tmp",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        WORKDIR_VARIABLE: str(workdir),
+    }
+    argv = [
+        *("env", *(f"{name}={value}" for name, value in env.items())),
+        *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "tests.functional.support.worker"),
+        *("--basetemp=/run/pytest", *files),
+    ]
+    return f"cd {shlex.quote(str(SRCDIR))} && exec {shlex.join(argv)}"
+
+
+def install(config: pytest.Config, workdir: Workdir) -> None:
+    """Register the plugin where KVM does not work."""
+    if not kvm_works():
+        config.pluginmanager.register(Forwarder(workdir), "functional-forwarder")

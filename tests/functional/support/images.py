@@ -1,0 +1,125 @@
+"""The images under test and the program that runs in them as application."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import tarfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from builder.config import BuildConfig
+
+PROBE_SOURCE = Path(__file__).with_name("probe.c")
+SRCDIR = Path(__file__).parents[3]
+
+
+class NotBuilt(Exception):
+    """The image is not there; the text says what to run."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """An unpacked stage1 image.
+
+    `tree` holds `manifest` and `rootfs`; `accel` is the accelerator that its pods use, "kvm", "tcg" or "auto".
+    """
+
+    tree: Path
+    hypervisor: str
+    accel: str
+
+    @property
+    def rootfs(self) -> Path:
+        return self.tree / "rootfs"
+
+    @cached_property
+    def annotations(self) -> dict[str, str]:
+        """The annotations of the manifest."""
+        manifest = json.loads((self.tree / "manifest").read_text())
+        return {item["name"]: item["value"] for item in manifest["annotations"]}
+
+    def entrypoint(self, action: str) -> str:
+        """Path within the rootfs of the program for `action`: "run", "gc", "stop" or "enter"."""
+        return self.annotations[f"coreos.com/rkt/stage1/{action}"]
+
+
+def find_aci(hypervisor: str, scratch: Path) -> Path:
+    """The image of the configured build for `hypervisor`, "lkvm" or "qemu".
+
+    The build directory is `$MKSTAGE1_BUILDDIR`. Where it has no lkvm and `$LKVM_SRC` names kvmtool's source, the
+    image is built below `scratch`. Raises `NotBuilt`.
+    """
+    builddir = os.environ.get("MKSTAGE1_BUILDDIR")
+    if not builddir:
+        raise NotBuilt("MKSTAGE1_BUILDDIR names no build directory (make functional-check)")
+    config = BuildConfig.load(Path(builddir))
+    if hypervisor in config.hypervisors:
+        name = f"stage1-kvm-{hypervisor}.aci" if len(config.hypervisors) > 1 else "stage1-kvm.aci"
+        aci = config.bindir_out / name
+    elif hypervisor == "lkvm" and os.environ.get("LKVM_SRC"):
+        aci = _build_lkvm(config, Path(os.environ["LKVM_SRC"]), scratch)
+    else:
+        hint = "LKVM_SRC=DIR make functional-check" if hypervisor == "lkvm" else "--with-stage1-kvm-hypervisors"
+        raise NotBuilt(f"{hypervisor} was not built ({hint})")
+    if not aci.exists():
+        raise NotBuilt(f"{aci} does not exist (make)")
+    return aci
+
+
+def unpack(hypervisor: str, workdir: Path) -> Path:
+    """The tree of the image for `hypervisor`, unpacked in `workdir` by the first call. Raises `NotBuilt`."""
+    tree = workdir / "images" / hypervisor
+    if not tree.exists():
+        aci = find_aci(hypervisor, workdir)
+        scratch = tree.with_name(f"{hypervisor}.partial")
+        shutil.rmtree(scratch, ignore_errors=True)
+        with tarfile.open(aci) as archive:
+            # Modes and owners as they are in the image, as the store that renders it keeps them.
+            archive.extractall(scratch, filter="fully_trusted")
+        scratch.rename(tree)
+    return tree
+
+
+def compile_probe(workdir: Path) -> Path:
+    """The application, a static binary; compiled in `workdir` by the first call."""
+    target = workdir / "probe"
+    if not target.exists():
+        scratch = workdir / "probe.partial"
+        subprocess.run(["gcc", "-static", "-Os", "-Wall", "-Werror", "-s", "-o", scratch, PROBE_SOURCE], check=True)
+        scratch.rename(target)
+    return target
+
+
+def escaped(text: str) -> str:
+    """`text` as the application prints arguments and variables."""
+    data = text.encode()
+    return re.sub(rb"[^ -\[\]-~]|\\", _escape, data).decode()
+
+
+def _escape(match: re.Match[bytes]) -> bytes:
+    return rb"\\" if match[0] == b"\\" else b"\\x%02x" % match[0][0]
+
+
+def _build_lkvm(config: BuildConfig, source: Path, scratch: Path) -> Path:
+    builddir = scratch / "build-lkvm"
+    commands = (
+        [
+            "./configure.py",
+            f"--builddir={builddir}",
+            f"--with-cache-dir={config.cache_dir}",
+            "--with-stage1-flavors=kvm",
+            "--with-stage1-kvm-hypervisors=lkvm",
+            f"--with-stage1-lkvm-src={source.resolve()}",
+        ],
+        ["make", f"BUILDDIR={builddir}"],
+    )
+    for command in commands:
+        answer = subprocess.run(command, cwd=SRCDIR, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if answer.returncode != 0:
+            raise AssertionError(f"{command[0]} failed for LKVM_SRC={source}:\n{answer.stdout[-4000:]}")
+    return builddir / "bin" / "stage1-kvm.aci"

@@ -1,0 +1,76 @@
+"""A guest in which KVM works, on machines where it does not.
+
+qemu emulates an AMD processor with SVM (TCG needs no hardware for it) and boots Debian's kernel in it; `/dev/kvm` in
+that guest runs real nested guests. Its root is the root of this machine over 9p, read-only: the same paths, the same
+programs. Only /run is writable.
+"""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.functional.support.outer_kernel import OuterKernel, Unavailable, make_initramfs
+
+MEMORY = "3G"
+CPUS = 2
+CHANNEL = "/dev/vport0p1"
+"""Device in the guest that is the other end of `OuterGuest.channel`."""
+
+
+class OuterGuest:
+    """A running outer guest. `channel` is a stream socket to the guest's device `CHANNEL`."""
+
+    def __init__(self, kernel: OuterKernel, command: str, directory: Path) -> None:
+        """Start the guest; it runs the shell text `command`, and ends with it. `directory` takes its files."""
+        qemu = shutil.which("qemu-system-x86_64")
+        if qemu is None:
+            raise Unavailable("qemu-system-x86_64 is not installed")
+        directory.mkdir(parents=True, exist_ok=True)
+        self.console = directory / "console.log"
+        initramfs = directory / "initramfs.gz"
+        make_initramfs(kernel, command, initramfs)
+        ours, theirs = socket.socketpair()
+        with theirs, (directory / "qemu.log").open("wb") as log:
+            self.process = subprocess.Popen(
+                _argv(qemu, kernel, initramfs, self.console, theirs.fileno()),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                pass_fds=(theirs.fileno(),),
+            )
+        self.channel = ours
+
+    def wait(self, timeout: float) -> None:
+        """Wait until the guest has ended by itself. Raises `subprocess.TimeoutExpired`."""
+        self.process.wait(timeout)
+
+    def tail(self, lines: int = 30) -> str:
+        """The last lines of the guest's console."""
+        text = self.console.read_text(errors="replace") if self.console.exists() else ""
+        return "\n".join(text.splitlines()[-lines:])
+
+    def close(self) -> None:
+        """End the guest at once."""
+        self.channel.close()
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+def _argv(qemu: str, kernel: OuterKernel, initramfs: Path, console: Path, channel_fd: int) -> Sequence[str]:
+    return (
+        *(qemu, "-nodefaults", "-no-reboot", "-display", "none", "-machine", "q35"),
+        *("-accel", "tcg,thread=multi", "-cpu", "EPYC,+svm", "-smp", str(CPUS), "-m", MEMORY),
+        *("-kernel", str(kernel.image), "-initrd", str(initramfs)),
+        *("-append", "console=ttyS0 panic=-1 no_timer_check tsc=reliable mitigations=off"),
+        *("-chardev", f"file,id=console,path={console}", "-serial", "chardev:console"),
+        *("-fsdev", "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap"),
+        *("-device", "virtio-9p-pci,fsdev=host,mount_tag=host"),
+        *("-device", "virtio-rng-pci"),
+        *("-chardev", f"socket,id=channel,fd={channel_fd}"),
+        *("-device", "virtio-serial-pci", "-device", "virtserialport,chardev=channel,nr=1,name=channel"),
+    )

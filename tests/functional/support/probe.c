@@ -1,0 +1,163 @@
+/* The application of the functional tests: carries out the commands in its arguments, one after the other. */
+#define _GNU_SOURCE
+#include <ctype.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+extern char **environ;
+
+static void die(const char *what)
+{
+	perror(what);
+	exit(120);
+}
+
+/* One line of output; what is not printable ASCII appears as \xNN, a backslash as \\. */
+static void print_escaped(const char *label, const char *text)
+{
+	printf("%s ", label);
+	for (; *text; text++) {
+		unsigned char c = *text;
+		if (c == '\\')
+			printf("\\\\");
+		else if (c < 0x20 || c > 0x7e)
+			printf("\\x%02x", c);
+		else
+			putchar(c);
+	}
+	putchar('\n');
+}
+
+static void on_term(int number)
+{
+	(void)number;
+	static const char text[] = "caught SIGTERM\n";
+	if (write(STDOUT_FILENO, text, sizeof(text) - 1) < 0)
+		_exit(121);
+	_exit(0);
+}
+
+static void print_memory(void)
+{
+	char line[256];
+	FILE *file = fopen("/proc/meminfo", "r");
+	if (!file || !fgets(line, sizeof(line), file))
+		die("/proc/meminfo");
+	printf("%s", line);
+	fclose(file);
+}
+
+static void print_file(const char *path)
+{
+	char line[4096];
+	FILE *file = fopen(path, "r");
+	if (!file)
+		die(path);
+	while (fgets(line, sizeof(line), file)) {
+		line[strcspn(line, "\n")] = 0;
+		print_escaped("line", line);
+	}
+	fclose(file);
+}
+
+static void print_groups(void)
+{
+	gid_t groups[64];
+	int count = getgroups(64, groups);
+	printf("groups");
+	for (int i = 0; i < count; i++)
+		printf(" %u", groups[i]);
+	putchar('\n');
+}
+
+static void write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
+	if (fd < 0 || write(fd, text, strlen(text)) < 0 || fsync(fd) < 0 || close(fd) < 0)
+		die(path);
+}
+
+static void print_cwd(void)
+{
+	char path[4096];
+	if (!getcwd(path, sizeof(path)))
+		die("getcwd");
+	printf("cwd %s\n", path);
+}
+
+static void print_cpus(void)
+{
+	cpu_set_t set;
+	if (sched_getaffinity(0, sizeof(set), &set) < 0)
+		die("sched_getaffinity");
+	printf("cpus %d\n", CPU_COUNT(&set));
+}
+
+static void echo_input(void)
+{
+	char line[4096];
+	if (!fgets(line, sizeof(line), stdin))
+		die("standard input");
+	line[strcspn(line, "\r\n")] = 0;
+	print_escaped("read", line);
+}
+
+static char *operand(char ***word)
+{
+	if (!**word) {
+		fprintf(stderr, "probe: an operand is missing\n");
+		exit(122);
+	}
+	return *(*word)++;
+}
+
+int main(int argc, char **argv)
+{
+	char **word = argv + 1;
+	(void)argc;
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	while (*word) {
+		const char *command = *word++;
+		if (!strcmp(command, "say"))
+			printf("%s\n", operand(&word));
+		else if (!strcmp(command, "ids"))
+			printf("uid %u gid %u\n", getuid(), getgid());
+		else if (!strcmp(command, "groups"))
+			print_groups();
+		else if (!strcmp(command, "cwd"))
+			print_cwd();
+		else if (!strcmp(command, "memory"))
+			print_memory();
+		else if (!strcmp(command, "cpus"))
+			print_cpus();
+		else if (!strcmp(command, "cat"))
+			print_file(operand(&word));
+		else if (!strcmp(command, "write")) {
+			const char *path = operand(&word);
+			write_file(path, operand(&word));
+		} else if (!strcmp(command, "read"))
+			echo_input();
+		else if (!strcmp(command, "trap"))
+			signal(SIGTERM, on_term);
+		else if (!strcmp(command, "sleep"))
+			sleep(atoi(operand(&word)));
+		else if (!strcmp(command, "exit"))
+			exit(atoi(operand(&word)));
+		else if (!strcmp(command, "environment"))
+			for (char **item = environ; *item; item++)
+				print_escaped("env", *item);
+		else if (!strcmp(command, "arguments"))
+			while (*word)
+				print_escaped("arg", *word++);
+		else {
+			fprintf(stderr, "probe: unknown command: %s\n", command);
+			return 123;
+		}
+	}
+	return 0;
+}

@@ -1,0 +1,42 @@
+"""What the tests run on: each hypervisor with each accelerator, and whether this machine has the latter."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A hypervisor, "lkvm" or "qemu", and an accelerator, "kvm" or "tcg"."""
+
+    hypervisor: str
+    accel: str
+
+    def __str__(self) -> str:
+        return f"{self.hypervisor}-{self.accel}"
+
+
+QEMU_TCG = Variant("qemu", "tcg")
+QEMU_KVM = Variant("qemu", "kvm")
+LKVM_KVM = Variant("lkvm", "kvm")
+ALL = (QEMU_TCG, QEMU_KVM, LKVM_KVM)
+
+
+def kvm_works() -> bool:
+    """Whether KVM runs guests here: the device can be opened and the processor says that it virtualizes.
+
+    The device alone proves nothing: there are machines where it opens and no guest gets through its boot.
+    """
+    flags = next((line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")), "")
+    return bool({"svm", "vmx"} & set(flags.split())) and os.access("/dev/kvm", os.R_OK | os.W_OK)
+
+
+def variant_of(item: pytest.Item) -> Variant | None:
+    """The variant that a test was collected for; None for a test that is not about one."""
+    callspec = getattr(item, "callspec", None)
+    found = callspec.params.get("variant") if callspec is not None else None
+    return found if isinstance(found, Variant) else None
