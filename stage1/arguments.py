@@ -1,0 +1,135 @@
+"""Command lines of the entry points, in the style of Go's `flag` package: one dash or two, order-independent."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from stage1.errors import UserError
+
+
+class Kind(Enum):
+    """What a flag takes."""
+
+    TEXT = "text"
+    """A value, joined by `=` or as the next word."""
+    SWITCH = "switch"
+    """Nothing, or a boolean joined by `=`."""
+
+
+_BOOLEANS = {
+    **dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True),
+    **dict.fromkeys(("0", "f", "F", "false", "FALSE", "False"), False),
+}
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_HOSTNAME_LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+_HOSTNAME_LENGTH = 64
+
+RUN_FLAGS: Mapping[str, Kind] = {
+    "debug": Kind.SWITCH,
+    "net": Kind.TEXT,
+    "interactive": Kind.SWITCH,
+    "private-users": Kind.TEXT,
+    "mds-token": Kind.TEXT,
+    "local-config": Kind.TEXT,
+    "hostname": Kind.TEXT,
+    "dns-conf-mode": Kind.TEXT,
+    "disable-capabilities-restriction": Kind.SWITCH,
+    "disable-paths": Kind.SWITCH,
+    "disable-seccomp": Kind.SWITCH,
+    "mutable": Kind.SWITCH,
+    "ipc": Kind.TEXT,
+}
+GC_FLAGS: Mapping[str, Kind] = {"debug": Kind.SWITCH, "local-config": Kind.TEXT}
+STOP_FLAGS: Mapping[str, Kind] = {"debug": Kind.SWITCH, "force": Kind.SWITCH}
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """The flags that were given, the last of several with one name, and what follows them."""
+
+    texts: Mapping[str, str]
+    switches: Mapping[str, bool]
+    positional: tuple[str, ...]
+
+
+def parse(words: Sequence[str], flags: Mapping[str, Kind]) -> Parsed:
+    """Split a command line into flags and positional words; the first word that is no flag, or `--`, ends the flags.
+
+    Raises `UserError` for an unknown flag, a missing value and a value that is no boolean.
+    """
+    texts: dict[str, str] = {}
+    switches: dict[str, bool] = {}
+    rest = list(words)
+    while rest and rest[0].startswith("-") and rest[0] != "-":
+        word = rest.pop(0)
+        if word == "--":
+            break
+        name, joined, value = word.removeprefix("-").removeprefix("-").partition("=")
+        kind = flags.get(name)
+        if kind is None:
+            raise UserError(f"{word}: no such flag")
+        if kind is Kind.SWITCH:
+            if joined and value not in _BOOLEANS:
+                raise UserError(f"{word}: the value must be true or false")
+            switches[name] = _BOOLEANS[value] if joined else True
+            continue
+        if not joined:
+            if not rest:
+                raise UserError(f"{word}: the value is missing")
+            value = rest.pop(0)
+        texts[name] = value
+    return Parsed(texts, switches, tuple(rest))
+
+
+def parse_uuid(positional: Sequence[str]) -> str:
+    """The pod's UUID, in lower case: the only word after the flags. Raises `UserError` for anything else."""
+    if len(positional) != 1:
+        raise UserError(f"one pod UUID is expected after the flags, not {len(positional)} words")
+    uuid = positional[0].lower()
+    if not _UUID.fullmatch(uuid):
+        raise UserError(f"{positional[0]!r} is not a UUID")
+    return uuid
+
+
+@dataclass(frozen=True)
+class RunArguments:
+    """What the `run` entry point was asked, without what this image ignores."""
+
+    uuid: str
+    debug: bool
+    interactive: bool
+    networks: tuple[str, ...]
+    """Names of networks, each maybe with `:key=value;...`; empty for none."""
+    hostname: str
+
+
+def parse_run(words: Sequence[str]) -> RunArguments:
+    """Read the command line of `run`. Raises `UserError` for what is wrong in it or cannot be done in a VM."""
+    parsed = parse(words, RUN_FLAGS)
+    texts, switches = parsed.texts, parsed.switches
+    uuid = parse_uuid(parsed.positional)
+    if texts.get("private-users"):
+        raise UserError("--private-users: user namespaces have no use in a virtual machine; leave it out")
+    if switches.get("mutable"):
+        raise UserError("--mutable: apps cannot be added to a pod that runs in a virtual machine")
+    if texts.get("ipc", "auto") not in ("auto", "private"):
+        raise UserError(f"--ipc={texts['ipc']}: a virtual machine has only an IPC namespace of its own; use private")
+    networks = tuple(name for name in texts.get("net", "none").split(",") if name not in ("", "none"))
+    if any(name.partition(":")[0] == "host" for name in networks):
+        raise UserError("--net=host: a virtual machine cannot use the host's network; use another network or none")
+    return RunArguments(
+        uuid=uuid,
+        debug=switches.get("debug", False),
+        interactive=switches.get("interactive", False),
+        networks=networks,
+        hostname=_checked_hostname(texts.get("hostname") or f"rkt-{uuid}"),
+    )
+
+
+def _checked_hostname(name: str) -> str:
+    if len(name) > _HOSTNAME_LENGTH or not all(_HOSTNAME_LABEL.fullmatch(label) for label in name.split(".")):
+        raise UserError(f"--hostname={name}: not a host name (at most {_HOSTNAME_LENGTH} letters, digits, '-', '.')")
+    return name

@@ -1,0 +1,64 @@
+"""The hypervisors: which of those in the image runs this pod, and the command that does it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from stage1.accel import ACCEL_VARIABLE, Accel, AccelChoice
+from stage1.errors import UserError
+from stage1.resources import Resources
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a hypervisor has to be told, whichever it is. Paths are relative to the pod directory."""
+
+    uuid: str
+    resources: Resources
+    accel: Accel
+    image: str
+    """Root of the image, and of the guest."""
+    debug: bool
+    environment: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Command:
+    """A program to be executed in place of the launcher."""
+
+    arguments: tuple[str, ...]
+    environment: Mapping[str, str]
+    needs_quiet_stdin: bool = False
+    """Whether standard input must be a terminal, or something that is never ready to read."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The hypervisor that runs the pod."""
+
+    name: str
+    accel: Accel
+    warning: str
+    """What the person should know about this choice; empty for nothing."""
+
+
+def select(image: str, choice: AccelChoice, kvm_problem: str) -> Selection:
+    """Choose among the hypervisors in the image: lkvm, then qemu, as rkt does; lkvm only where KVM is usable.
+
+    `kvm_problem` is the reason why KVM is not usable, empty where it is. Raises `UserError` where no hypervisor of
+    the image can run as asked.
+    """
+    present = [name for name in ("lkvm", "qemu") if os.path.isfile(f"{image}/{name}")]
+    if not present:
+        raise UserError(f"there is no hypervisor in the image: {image}/lkvm or {image}/qemu")
+    if choice is not AccelChoice.TCG and not kvm_problem:
+        return Selection(present[0], Accel.KVM, "")
+    if choice is AccelChoice.KVM:
+        raise UserError(f"{ACCEL_VARIABLE}=kvm: KVM is not usable: {kvm_problem}")
+    if "qemu" in present:
+        warning = f"KVM is not usable ({kvm_problem}): the slower TCG emulation is used"
+        return Selection("qemu", Accel.TCG, "" if choice is AccelChoice.TCG else warning)
+    reason = f"{ACCEL_VARIABLE}=tcg is not possible" if choice is AccelChoice.TCG else f"not usable: {kvm_problem}"
+    raise UserError(f"this image's only hypervisor, lkvm, needs KVM: {reason}")

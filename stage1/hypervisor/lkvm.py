@@ -1,0 +1,39 @@
+"""The command that starts a pod's VM with lkvm, the native tool of KVM."""
+
+from __future__ import annotations
+
+from stage1.hypervisor import Command, Machine
+from stage1.kernel_command_line import ROOT_TAG, kernel_command_line
+
+# lkvm would put these before ours, and others with them, if --nodefaults did not keep it from adding any: there is no
+# ACPI, PCI is configured by ports, and a reset through the keyboard controller ends the VM.
+_KERNEL_PARAMETERS = (
+    "noapic",
+    "noacpi",
+    "pci=conf1",
+    "reboot=k",
+    "i8042.direct=1",
+    "i8042.dumbkbd=1",
+    "i8042.nopnp=1",
+    "i8042.noaux=1",
+)
+
+
+def lkvm_command(machine: Machine) -> Command:
+    """lkvm without anything but a 9p share, a console and CPUs. The console's escape is `Ctrl-a x`.
+
+    Its socket is made in `.lkvm` of the home directory. With `.` that is the pod directory, and the name stays below
+    the 108 bytes that a socket's name can have. Its reader of standard input never stops at the end of a file.
+    """
+    kernel = kernel_command_line(_KERNEL_PARAMETERS, debug=machine.debug, environment=machine.environment)
+    arguments = (
+        f"{machine.image}/lkvm",
+        *("run", "--nodefaults", "--name", f"rkt-{machine.uuid}"),
+        *("--loglevel", "info" if machine.debug else "error"),
+        *("--cpus", str(machine.resources.cpus), "--mem", f"{machine.resources.memory_mib}M"),
+        *("--console", "virtio"),
+        *("--kernel", f"{machine.image}/kernel_image", "--params", kernel),
+        *("--9p", f"{machine.image},{ROOT_TAG}"),
+        *("--network", "mode=none"),
+    )
+    return Command(arguments, {**machine.environment, "HOME": "."}, needs_quiet_stdin=True)

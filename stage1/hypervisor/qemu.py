@@ -1,0 +1,30 @@
+"""The command that starts a pod's VM with qemu."""
+
+from __future__ import annotations
+
+from stage1.accel import Accel
+from stage1.hypervisor import Command, Machine
+from stage1.kernel_command_line import ROOT_TAG, kernel_command_line
+
+# A triple fault resets every machine that qemu knows, and -no-reboot makes the reset the end.
+_KERNEL_PARAMETERS = ("reboot=t",)
+
+
+def qemu_command(machine: Machine) -> Command:
+    """qemu without anything but a 9p share, a console and CPUs. The console's escape is `Ctrl-a x`."""
+    kernel = kernel_command_line(_KERNEL_PARAMETERS, debug=machine.debug, environment=machine.environment)
+    accel = ("kvm", "host") if machine.accel is Accel.KVM else ("tcg,thread=multi", "max")
+    arguments = (
+        f"{machine.image}/qemu",
+        *("-name", f"rkt-{machine.uuid}"),
+        *("-machine", "pc", "-accel", accel[0], "-cpu", accel[1]),
+        *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),
+        *("-smp", str(machine.resources.cpus), "-m", f"{machine.resources.memory_mib}M"),
+        *("-kernel", f"{machine.image}/kernel_image", "-append", kernel),
+        # Apps may be on file systems of their own (overlays), hence the remapping of inode numbers.
+        *("-fsdev", f"local,id=root,path={machine.image},security_model=none,multidevs=remap"),
+        *("-device", f"virtio-9p-pci,fsdev=root,mount_tag={ROOT_TAG}"),
+        *("-chardev", "stdio,id=console,mux=on,signal=off"),
+        *("-device", "virtio-serial-pci", "-device", "virtconsole,chardev=console"),
+    )
+    return Command(arguments, machine.environment)

@@ -1,0 +1,56 @@
+"""The guest kernel's command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from stage1.errors import UserError
+
+EXTRA_VARIABLE = "RKT_HYPERVISOR_EXTRA_KERNEL_PARAMS"
+ROOT_TAG = "rootfs"
+"""Mount tag of the 9p share that is the guest's root."""
+
+_LENGTH = 2047
+"""COMMAND_LINE_SIZE of x86 without the closing NUL."""
+
+# 9p: `mmap` is the only cache mode that lets journald and others map files and still loses nothing when the VM is
+# killed. A tag without /dev/ needs no block layer and no word of the kernel about a device that does not exist.
+_ROOT = (
+    f"root={ROOT_TAG}",
+    "rootfstype=9p",
+    "rootflags=trans=virtio,version=9p2000.L,cache=mmap,msize=262144",
+    "rw",
+    "init=/usr/lib/systemd/systemd",
+)
+# A guest's clocks and interrupts need no checks of real hardware's faults; a panic ends the VM.
+_COMMON = (
+    "console=hvc0",
+    "no_timer_check",
+    "noreplace-smp",
+    "tsc=reliable",
+    "panic=-1",
+    "systemd.crash_reboot=yes",
+)
+_QUIET = (
+    "quiet",
+    "loglevel=0",
+    "systemd.show_status=false",
+    "systemd.log_target=null",
+    "systemd.log_level=emerg",
+)
+_DEBUG = ("debug", "systemd.log_level=debug", "systemd.log_target=console", "systemd.show_status=true")
+
+
+def kernel_command_line(hypervisor: Sequence[str], *, debug: bool, environment: Mapping[str, str]) -> str:
+    """The parameters of `hypervisor`, those of every VM, and last those of $RKT_HYPERVISOR_EXTRA_KERNEL_PARAMS.
+
+    Raises `UserError` where those have characters other than printable ASCII, or where the line gets too long for the
+    kernel, which would cut it without a word.
+    """
+    extra = environment.get(EXTRA_VARIABLE, "")
+    if not extra.isascii() or not (extra.isprintable() or not extra):
+        raise UserError(f"{EXTRA_VARIABLE}: only printable ASCII characters are possible")
+    line = " ".join([*hypervisor, *_ROOT, *_COMMON, *(_DEBUG if debug else _QUIET), *extra.split()])
+    if len(line) > _LENGTH:
+        raise UserError(f"{EXTRA_VARIABLE}: {len(line) - _LENGTH} characters too long for the kernel's command line")
+    return line

@@ -1,0 +1,189 @@
+"""Files inside a tree that others may have filled: never outside it, whatever symbolic links it contains.
+
+Two trees matter: an app's root, whose links mean what they mean inside it, and the image's own tree, which the guest
+of an earlier start may have changed and where no link is followed at all.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from errno import EFBIG, EINVAL, ELOOP, ENOENT, ENOTDIR
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_LINKS = 40
+
+
+def _components(name: str) -> list[str]:
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        raise OSError(EINVAL, os.strerror(EINVAL), name)
+    return parts
+
+
+def _open_below(directory: int, part: str, name: str) -> int:
+    try:
+        return os.open(part, _DIRECTORY, dir_fd=directory)
+    except OSError as error:
+        if error.errno in (ELOOP, ENOTDIR):
+            raise OSError(ENOTDIR, "not a directory, or a symbolic link", name) from error
+        raise
+
+
+class Tree:
+    """A directory whose content is read and written without following any symbolic link.
+
+    Names are relative to it. Failures are `OSError`. The directory itself is named by a trusted path.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def describe(self, name: str) -> str:
+        """The name of a file for people: relative to the working directory."""
+        return os.path.normpath(f"{self.path}/{name}")
+
+    @contextmanager
+    def directory(self, name: str, *, create: bool = False) -> Iterator[int]:
+        """A descriptor of the directory `name`; with `create`, made with its parents where it is missing (0755)."""
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for part in _components(name):
+                if create:
+                    with suppress(FileExistsError):
+                        os.mkdir(part, 0o755, dir_fd=descriptor)
+                below = _open_below(descriptor, part, name)
+                os.close(descriptor)
+                descriptor = below
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def is_directory(self, name: str) -> bool:
+        """Whether `name` is a directory, reached through no link."""
+        try:
+            with self.directory(name):
+                return True
+        except OSError:
+            return False
+
+    def read(self, name: str, *, limit: int) -> bytes:
+        """The content of a regular file of at most `limit` bytes."""
+        parent, _, base = name.rpartition("/")
+        with self.directory(parent) as directory:
+            return _read_regular(base, directory, name, limit)
+
+    def read_link(self, name: str) -> str:
+        """The target of a symbolic link."""
+        parent, _, base = name.rpartition("/")
+        with self.directory(parent) as directory:
+            return os.readlink(base, dir_fd=directory)
+
+    def write(self, name: str, content: str, *, mode: int = 0o644) -> None:
+        """Put a file in place at once, instead of whatever has that name, except a directory; parents are made."""
+        parent, _, base = name.rpartition("/")
+        temporary = f".{base}.new"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with self.directory(parent, create=True) as directory:
+            _unlink(temporary, directory)
+            with open(os.open(temporary, flags, mode, dir_fd=directory), "wb") as file:
+                os.fchmod(file.fileno(), mode)
+                file.write(content.encode())
+            os.replace(temporary, base, src_dir_fd=directory, dst_dir_fd=directory)
+
+    def link(self, name: str, target: str) -> None:
+        """Make a symbolic link, instead of whatever has that name, except a directory; parents are made."""
+        parent, _, base = name.rpartition("/")
+        temporary = f".{base}.new"
+        with self.directory(parent, create=True) as directory:
+            _unlink(temporary, directory)
+            os.symlink(target, temporary, dir_fd=directory)
+            os.replace(temporary, base, src_dir_fd=directory, dst_dir_fd=directory)
+
+    def clear(self, name: str) -> None:
+        """Make a directory, and remove everything in it that is no directory."""
+        with self.directory(name, create=True) as directory:
+            for entry in os.listdir(directory):
+                if not stat.S_ISDIR(os.stat(entry, dir_fd=directory, follow_symlinks=False).st_mode):
+                    _unlink(entry, directory)
+
+
+def _unlink(name: str, directory: int) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=directory)
+
+
+def _read_regular(base: str, directory: int, name: str, limit: int) -> bytes:
+    # O_NONBLOCK: a FIFO must not make the open wait for a writer.
+    descriptor = os.open(base, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(EINVAL, "not a regular file", name)
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise OSError(EFBIG, f"larger than {limit} bytes", name)
+    return content
+
+
+class AppRoot:
+    """The root directory of an app, in which symbolic links are followed as the app itself would see them."""
+
+    def __init__(self, image: Tree, name: str) -> None:
+        self._image = image
+        self._name = name
+
+    def stat(self, path: str) -> os.stat_result:
+        """The status of the file that `path` names in this root. Raises `OSError`."""
+        with self._resolved(path) as (directory, base):
+            return os.stat(base, dir_fd=directory, follow_symlinks=False)
+
+    def read(self, path: str, *, limit: int) -> bytes:
+        """The content of a regular file of at most `limit` bytes. Raises `OSError`."""
+        with self._resolved(path) as (directory, base):
+            return _read_regular(base, directory, path, limit)
+
+    @contextmanager
+    def _resolved(self, path: str) -> Iterator[tuple[int, str]]:
+        """The directory that holds the file at the end of `path`, and its name there (`.` for the root itself)."""
+        with self._image.directory(self._name) as root:
+            stack = [os.dup(root)]
+            try:
+                base = self._walk(stack, path)
+                yield stack[-1], base
+            finally:
+                for descriptor in stack:
+                    os.close(descriptor)
+
+    def _walk(self, stack: list[int], path: str) -> str:
+        """Push the directories that lead to `path` on the stack, whose bottom is the root; return the last name."""
+        pending = path.split("/")[::-1]
+        links = 0
+        while pending:
+            part = pending.pop()
+            if part in ("", "."):
+                continue
+            if part == "..":
+                if len(stack) > 1:
+                    os.close(stack.pop())
+                continue
+            mode = os.stat(part, dir_fd=stack[-1], follow_symlinks=False).st_mode
+            if stat.S_ISLNK(mode):
+                links += 1
+                if links > _LINKS:
+                    raise OSError(ELOOP, os.strerror(ELOOP), path)
+                target = os.readlink(part, dir_fd=stack[-1])
+                if not target:
+                    raise OSError(ENOENT, os.strerror(ENOENT), path)
+                if target.startswith("/"):
+                    while len(stack) > 1:
+                        os.close(stack.pop())
+                pending.extend(target.split("/")[::-1])
+            elif stat.S_ISDIR(mode):
+                stack.append(_open_below(stack[-1], part, path))
+            elif any(rest not in ("", ".") for rest in pending):
+                raise OSError(ENOTDIR, os.strerror(ENOTDIR), path)
+            else:
+                return part
+        return "."

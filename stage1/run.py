@@ -1,0 +1,122 @@
+"""`run`: prepare the pod in the working directory and become its hypervisor."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+from stage1.accel import Accel, asked_accel, kvm_problem
+from stage1.arguments import RunArguments, parse_run
+from stage1.errors import UserError, report
+from stage1.executable import find_executable
+from stage1.hypervisor import Command, Machine, select
+from stage1.hypervisor.lkvm import lkvm_command
+from stage1.hypervisor.qemu import qemu_command
+from stage1.lock import inherited_lock, keep_across_exec
+from stage1.mounts import isolate
+from stage1.paths import AppRoot, Tree
+from stage1.pod import Pod, load_pod
+from stage1.resources import host_cpus, vm_resources
+from stage1.syscalls import die_with_parent
+from stage1.units import ENVIRONMENT_FOLDER, MARK, UNIT_FOLDER, app_unit, default_target, environment_file
+from stage1.users import add_to_guest, resolve
+
+POD_DIRECTORY = "."
+IMAGE = "stage1/rootfs"
+"""Root of the image, relative to the pod directory."""
+
+_FLAVOR = "kvm"
+_STATUS_FOLDER = "rkt/status"
+_UNIT_SIZE = 4 << 20
+_HYPERVISORS = {"lkvm": lkvm_command, "qemu": qemu_command}
+
+
+def run(front: int, words: Sequence[str], environment: Mapping[str, str]) -> None:
+    """Prepare everything and execute the hypervisor in place of this process.
+
+    `front` is the process that stays as the pod's own: this one's parent. Raises `UserError`.
+    """
+    arguments = parse_run(words)
+    lock = inherited_lock(environment)
+    pod_directory, image = Tree(POD_DIRECTORY), Tree(IMAGE)
+    if not image.is_directory("."):
+        raise UserError(f"there is no {IMAGE} in {os.getcwd()}: run is executed in a pod directory")
+    pod = load_pod(arguments.uuid, pod_directory, image)
+    command = hypervisor_command(pod, arguments, environment)
+    if arguments.networks:
+        report("warning", f"--net={','.join(arguments.networks)}: the pod starts without a network")
+    write_guest_files(pod, arguments, image)
+    pod_directory.link("flavor", _FLAVOR)
+    isolate(IMAGE)
+    pod_directory.write("pid", f"{front}\n")
+    if not die_with_parent(front):
+        raise UserError("the pod's process has ended")
+    _execute(command, lock)
+
+
+def hypervisor_command(pod: Pod, arguments: RunArguments, environment: Mapping[str, str]) -> Command:
+    """Choose the hypervisor and compose its command. Raises `UserError` where none can run the pod."""
+    selection = select(IMAGE, asked_accel(environment), kvm_problem())
+    if not os.path.isfile(f"{IMAGE}/kernel_image"):
+        raise UserError(f"there is no kernel in the image: {IMAGE}/kernel_image")
+    if selection.warning:
+        report("warning", selection.warning)
+    machine = Machine(
+        uuid=pod.uuid,
+        resources=vm_resources(pod.apps, host_cpus()),
+        accel=Accel(selection.accel),
+        image=IMAGE,
+        debug=arguments.debug,
+        environment=environment,
+    )
+    return _HYPERVISORS[selection.name](machine)
+
+
+def write_guest_files(pod: Pod, arguments: RunArguments, image: Tree) -> None:
+    """Write into the image's tree what the guest reads: units, environments, users, host name and machine ID.
+
+    What an earlier start of the pod left is replaced. Raises `UserError` for what cannot be expressed there.
+    """
+    if arguments.interactive and len(pod.apps) > 1:
+        raise UserError("--interactive: only a pod with a single app can be interactive")
+    files: dict[str, str] = {}
+    identities = []
+    for app in pod.apps:
+        root = AppRoot(image, app.root)
+        identity = resolve(app, root)
+        identities.append(identity)
+        unit = f"{UNIT_FOLDER}/{app.name}.service"
+        _refuse_unit_of_image(image, unit, app.name)
+        files[unit] = app_unit(app, identity, find_executable(app, root), interactive=arguments.interactive)
+        files[f"{ENVIRONMENT_FOLDER}/{app.name}"] = environment_file(app)
+    files[f"{UNIT_FOLDER}/default.target"] = default_target(pod.apps)
+    files["etc/hostname"] = f"{arguments.hostname}\n"
+    files["etc/machine-id"] = f"{pod.uuid.replace('-', '')}\n"
+    image.clear(_STATUS_FOLDER)
+    for name, content in files.items():
+        image.write(name, content)
+    add_to_guest(image, identities)
+
+
+def _refuse_unit_of_image(image: Tree, unit: str, name: str) -> None:
+    try:
+        content = image.read(unit, limit=_UNIT_SIZE)
+    except FileNotFoundError:
+        return
+    if not content.startswith(MARK.encode()):
+        raise UserError(f"app {name}: the name belongs to a service of the guest's own; choose another one with --name")
+
+
+def _execute(command: Command, lock: int | None) -> None:
+    if command.needs_quiet_stdin and not os.isatty(0):
+        # A pipe whose writing end this process keeps: never readable, never at its end.
+        reading, writing = os.pipe()
+        os.dup2(reading, 0)
+        os.set_inheritable(writing, True)
+    keep_across_exec(lock)
+    sys.stdout.flush()
+    try:
+        os.execve(command.arguments[0], command.arguments, dict(command.environment))
+    except OSError as error:
+        raise UserError(f"cannot execute {command.arguments[0]}: {error.strerror}") from error

@@ -1,0 +1,71 @@
+"""`stop`: end the pod in the working directory."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from collections.abc import Sequence
+
+from stage1.arguments import STOP_FLAGS, parse, parse_uuid
+from stage1.errors import UserError
+from stage1.lock import is_locked
+from stage1.paths import Tree
+
+_PID_SIZE = 32
+
+
+def stop(words: Sequence[str]) -> None:
+    """Kill the pod's process, and with it the VM (`--force`). Raises `UserError` where that is not possible."""
+    parsed = parse(words, STOP_FLAGS)
+    parse_uuid(parsed.positional)
+    if not parsed.switches.get("force"):
+        raise UserError("an orderly stop from the host is not possible with this image; use --force, or Ctrl-a x")
+    if not is_locked("."):
+        raise UserError("the pod does not run")
+    kill_pod(_read_pid())
+
+
+def _read_pid() -> int:
+    try:
+        content = Tree(".").read("pid", limit=_PID_SIZE)
+        pid = int(content)
+    except (OSError, ValueError) as error:
+        raise UserError(f"the pod's process is not known: file pid: {error}") from error
+    if pid <= 1:
+        raise UserError(f"the pod's process is not known: file pid says {pid}")
+    return pid
+
+
+def kill_pod(pid: int) -> None:
+    """Kill a process if it is the pod's own: it works in the pod directory, which is ours too.
+
+    A descriptor of the process is taken first (from Linux 5.3 on), so that the number cannot pass to another process
+    between the check and the signal. Raises `UserError` for any other process.
+    """
+    descriptor = _open_process(pid)
+    try:
+        is_pod = os.path.samestat(os.stat(f"/proc/{pid}/cwd"), os.stat("."))
+    except OSError:
+        is_pod = False
+    try:
+        if not is_pod:
+            raise UserError(f"process {pid} is not the pod's: the pod has ended, or runs on another host")
+        if descriptor is None:
+            os.kill(pid, signal.SIGKILL)
+        else:
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+    except ProcessLookupError as error:
+        raise UserError(f"process {pid} has already ended") from error
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _open_process(pid: int) -> int | None:
+    try:
+        return os.pidfd_open(pid)
+    except OSError as error:
+        if error.errno == errno.ENOSYS:
+            return None
+        raise UserError(f"process {pid}: {error.strerror}") from error

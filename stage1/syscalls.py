@@ -1,0 +1,43 @@
+"""System calls that Python has no function for, through the C library. Failures are `OSError`."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+
+_CLONE_NEWNS = 0x00020000
+_PR_SET_PDEATHSIG = 1
+
+MS_RDONLY = 0x1
+MS_REMOUNT = 0x20
+MS_BIND = 0x1000
+MS_REC = 0x4000
+MS_SLAVE = 0x80000
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int, what: str) -> None:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), what)
+
+
+def unshare_mounts() -> None:
+    """Give this process a mount namespace of its own (unshare(2))."""
+    _check(_libc.unshare(_CLONE_NEWNS), "unshare")
+
+
+def mount(source: str, target: str, flags: int) -> None:
+    """Bind, remount or change the propagation of a mount (mount(2)), as the `MS_` flags say."""
+    _check(_libc.mount(source.encode(), target.encode(), None, ctypes.c_ulong(flags), None), target)
+
+
+def die_with_parent(parent: int) -> bool:
+    """Have the kernel kill this process when its parent ends, also across execve (PR_SET_PDEATHSIG, SIGKILL).
+
+    False where the parent, whose process ID the caller knows, has already ended.
+    """
+    _check(_libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0), "prctl")
+    return os.getppid() == parent
