@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
@@ -183,6 +182,8 @@ class Graph:
         """The named steps (none: all) and whatever they need, in order. Raises `UserError` for an unknown name."""
         wanted = set(names) or set(self.steps)
         for name in sorted(wanted - set(self.steps)):
+            import difflib  # only where it is needed: every start of `make` pays for imports
+
             close = difflib.get_close_matches(name, self.steps, n=1)
             hint = f"did you mean {close[0]}?" if close else "`mkstage1 graph` lists the steps"
             raise UserError(f"there is no step named {name}", hint=hint)

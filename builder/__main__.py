@@ -1,0 +1,5 @@
+"""`python -m builder` is `mkstage1`."""
+
+from builder.cli import main
+
+main()

@@ -1,0 +1,83 @@
+"""Puts the products of a build into its `bin/` directory."""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from builder.errors import UserError
+from builder.graph import Product
+from builder.schedule import Outcome
+from builder.state import State
+
+
+def publish(bindir: Path, products: Iterable[Product], outcomes: Mapping[str, Outcome], state: State) -> list[str]:
+    """Bring `bindir` up to date and return the names that changed.
+
+    A product whose step is not among the outcomes stays as it is. A file with the same content is not touched. What
+    an earlier run put there and nobody wants any more is removed; other files are left alone.
+    """
+    products = tuple(products)
+    changed = []
+    for name in sorted(set(state.products) - {product.name for product in products}):
+        (bindir / name).unlink(missing_ok=True)
+        del state.products[name]
+        changed.append(name)
+    bindir.mkdir(exist_ok=True)
+    for product in products:
+        target = bindir / product.name
+        if target.is_dir() and not target.is_symlink():
+            raise UserError(f"{target} is a directory; a file is to be put there", hint="remove or rename it")
+        if product.link:
+            if _put_link(target, product.link):
+                changed.append(product.name)
+            state.products[product.name] = ["link"]
+        elif product.step in outcomes and _put_file(target, product, outcomes[product.step], state):
+            changed.append(product.name)
+    return changed
+
+
+def _put_link(target: Path, destination: str) -> bool:
+    if target.is_symlink() and os.fspath(target.readlink()) == destination:
+        return False
+    temporary = _temporary(target)
+    temporary.symlink_to(destination)
+    temporary.replace(target)
+    return True
+
+
+def _put_file(target: Path, product: Product, outcome: Outcome, state: State) -> bool:
+    origin = [outcome.entry.record.digest, product.file]
+    if [*origin, *_status(target)] == state.products.get(product.name):
+        return False
+    source = outcome.entry.output / product.file
+    if not source.is_file() or source.is_symlink():
+        raise ValueError(f"product {product.name}: step {product.step} made no file {product.file}")
+    changed = target.is_symlink() or not target.is_file() or not filecmp.cmp(source, target, shallow=False)
+    if changed:
+        temporary = _temporary(target)
+        try:
+            shutil.copyfile(source, temporary)
+            temporary.chmod(0o755 if source.stat().st_mode & 0o100 else 0o644)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+    state.products[product.name] = [*origin, *_status(target)]
+    return changed
+
+
+def _status(target: Path) -> list[int]:
+    try:
+        status = target.lstat()
+    except FileNotFoundError:
+        return []
+    return [status.st_size, status.st_mtime_ns, status.st_ino, status.st_mode]
+
+
+def _temporary(target: Path) -> Path:
+    path = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    path.unlink(missing_ok=True)
+    return path
