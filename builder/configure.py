@@ -57,19 +57,19 @@ def _main(argv: Sequence[str]) -> None:
 
 
 def configure(asked: arguments.Arguments, srcdir: Path) -> BuildConfig:
-    """Make a build directory ready for `make`. Raises `UserError`; nothing is written before everything is checked."""
+    """Make a build directory ready for `make`. Raises `UserError`; the record is written when everything is checked."""
     report = _silent if asked["quiet"] else _report
     notes = arguments.Notes()
     resolution = resolve(asked, srcdir, notes, resolve_kvm.answers)
     for warning in notes.warnings:
         print(f"configure: warning: {warning}", file=sys.stderr)
     config, tests_reason = _check_machine(resolution, asked, report)
-    if config.signing_key not in ("", "none"):
-        secret_key.check(config.signing_key, config.gnupg_home)
-        report(f"checking for secret key {config.signing_key}... yes")
     _make_directories(config)
     made = venv.ensure(srcdir, config.builddir, config.cache_dir, offline=config.offline)
     report(f"checking for the pinned Python packages... {'installed' if made else 'yes'}")
+    if config.signing_key not in ("", "none"):
+        user_id = secret_key.check(config.builddir, config.signing_key, config.gnupg_home)
+        report(f"checking for secret key {config.signing_key}... {user_id}")
     changed = config.save()
     _write_status(config)
     is_last = _write_last(config)
@@ -133,14 +133,14 @@ def _check_launcher(launcher: str, report: checks.Report) -> None:
 
 
 def _make_directories(config: BuildConfig) -> None:
-    for folder, option in ((config.builddir, "--builddir"), (config.cache_dir, "--with-cache-dir")):
+    for folder, option in ((config.cache_dir, "--with-cache-dir"), (config.builddir, "--builddir")):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if not os.access(folder, os.W_OK):
                 raise PermissionError(13, "Permission denied")
         except OSError as error:
             raise UserError(
-                f"cannot write to {folder}: {error.strerror}", hint=f"choose another with {option}"
+                f"cannot write to {folder}: {error.strerror}", hint=f"choose another with {option}=DIR"
             ) from error
     _write(config.builddir / "CACHEDIR.TAG", _CACHE_TAG)
 

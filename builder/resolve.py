@@ -25,7 +25,7 @@ _DEFAULT_FLAVORS = ("coreos", "kvm", "fly")
 _LOCATION = re.compile(r"(docker|https|http|file)://.+|/.+")
 _ARCHITECTURES: Mapping[str, str] = MappingProxyType({"x86_64": "amd64", "aarch64": "aarch64"})
 """Machine name of the kernel -> architecture of an image (appc spec 0.8.11, Image Manifest Schema, `arch`)."""
-_FINGERPRINT = re.compile(r"[0-9A-F]{40}|[0-9A-F]{64}")
+_FINGERPRINT = re.compile(r"[0-9A-F]{40}")
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def _flavors(arguments: Arguments, srcdir: Path, *, detailed: bool) -> tuple[str
             hint=f"choose from {', '.join(here)}, or give --with-stage1-default-name and -version",
         )
     known = tuple(dict.fromkeys((*_RKT_FLAVORS, *here)))
-    flavors = resolve_kvm.split_list("--with-stage1-flavors", text, known, "flavor")
+    flavors = resolve_kvm.split_list("--with-stage1-flavors", text, known, "flavor", here)
     for name in flavors:
         if name not in here:
             raise UserError(
@@ -211,7 +211,7 @@ def _arch(srcdir: Path, flavors: tuple[str, ...]) -> str:
 
 
 def _signing(arguments: Arguments, notes: Notes) -> Signing:
-    key = arguments["signing-key"].replace(" ", "").upper()
+    key = arguments["signing-key"].replace(" ", "").removeprefix("0x").upper()
     if key in ("", "NONE"):
         for name in ("gnupg-home", "passphrase-file"):
             notes.ignore(arguments, name, "it belongs to --with-signing-key=FINGERPRINT")

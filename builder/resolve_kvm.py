@@ -98,12 +98,12 @@ def resolve(arguments: Arguments, notes: Notes, probe: Probe = answers) -> KvmCh
     return KvmChoice(hypervisors, reason, kernel_src, kernel_version, fragments, lkvm_src, lkvm_revision)
 
 
-def split_list(option: str, text: str, known: Collection[str], kind: str) -> tuple[str, ...]:
-    """The items of a comma list. Raises `UserError` for one that is unknown or there twice."""
+def split_list(option: str, text: str, known: Collection[str], kind: str, offer: Collection[str]) -> tuple[str, ...]:
+    """The items of a comma list. Raises `UserError` for one that is unknown or there twice; `offer` goes in its hint."""
     items = tuple(text.split(","))
     for item in items:
         if item not in known:
-            raise UserError(f'unknown {kind} "{item}" in {option}', hint=f"choose from {', '.join(known)}")
+            raise UserError(f'unknown {kind} "{item}" in {option}', hint=f"choose from {', '.join(offer)}")
         if items.count(item) > 1:
             raise UserError(f'{kind} "{item}" is named twice in {option}', hint=f"name each {kind} once")
     return items
@@ -113,7 +113,7 @@ def _hypervisors(arguments: Arguments, source: str, probe: Probe) -> tuple[tuple
     """The hypervisors, and why these."""
     asked = arguments["stage1-kvm-hypervisors"]
     if asked != "auto":
-        return split_list("--with-stage1-kvm-hypervisors", asked, _HYPERVISORS, "hypervisor"), "as asked"
+        return split_list("--with-stage1-kvm-hypervisors", asked, _HYPERVISORS, "hypervisor", _HYPERVISORS), "as asked"
     if source:
         return ("lkvm",), "the source of lkvm is given"
     if arguments["offline"]:
