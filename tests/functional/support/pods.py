@@ -6,22 +6,17 @@ import fcntl
 import json
 import os
 import shutil
-import signal
 import subprocess
-import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 from tests.functional.support.images import Image
-
-TIMEOUT = 240.0
-"""Seconds within which whatever a test waits for must have happened: far more than a boot needs on a busy machine."""
+from tests.functional.support.programs import TIMEOUT, Outcome, RunningProgram
 
 STAGE1_TREE = "deps-sha512-" + "1" * 64
 APP_TREE = "deps-sha512-" + "2" * 64
@@ -59,98 +54,6 @@ class App:
         return section | ({"isolators": isolators} if isolators else {})
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How a program ended: what it printed, its exit status (negative for a signal) and its time in seconds."""
-
-    stdout: str
-    stderr: str
-    status: int
-    seconds: float
-
-    def lines(self) -> list[str]:
-        """Standard output without the carriage returns of the console and without empty lines."""
-        return [line.rstrip("\r") for line in self.stdout.split("\n") if line.strip()]
-
-
-class RunningProgram:
-    """A started entry point; its output is collected as it comes. Leaving the context ends it with all its children."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self._process = process
-        self._started = time.monotonic()
-        self._changed = threading.Condition()
-        self._text = {"stdout": "", "stderr": ""}
-        assert process.stdout is not None and process.stderr is not None
-        self._readers = [
-            threading.Thread(target=self._collect, args=(name, stream), daemon=True)
-            for name, stream in (("stdout", process.stdout), ("stderr", process.stderr))
-        ]
-        for reader in self._readers:
-            reader.start()
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
-    def stdout(self) -> str:
-        with self._changed:
-            return self._text["stdout"]
-
-    def alive(self) -> bool:
-        return self._process.poll() is None
-
-    def wait_for(self, text: str, timeout: float = TIMEOUT) -> None:
-        """Wait until `text` appears on standard output. Raises `AssertionError` when the program ends before, or in
-        time."""
-        with self._changed:
-            self._changed.wait_for(lambda: text in self._text["stdout"] or self._closed(), timeout)
-            assert text in self._text["stdout"], f"no {text!r} within {timeout:.0f} s in: {self._text}"
-
-    def wait(self, timeout: float = TIMEOUT) -> Outcome:
-        """Wait for the end. Raises `AssertionError` with the output when it does not come in time."""
-        try:
-            status = self._process.wait(timeout)
-        except subprocess.TimeoutExpired as error:
-            raise AssertionError(f"still running after {timeout:.0f} s: {self._text}") from error
-        seconds = time.monotonic() - self._started
-        for reader in self._readers:
-            reader.join(timeout)
-        return Outcome(self._text["stdout"], self._text["stderr"], status, seconds)
-
-    def kill(self, number: signal.Signals) -> None:
-        """Send a signal to the program itself, not to its children."""
-        self._process.send_signal(number)
-
-    def __enter__(self) -> RunningProgram:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        end_group(self._process)
-        for reader in self._readers:
-            reader.join(10)
-
-    def _closed(self) -> bool:
-        return not self._readers[0].is_alive()
-
-    def _collect(self, name: str, stream: IO[bytes]) -> None:
-        with stream:
-            while data := os.read(stream.fileno(), 65536):
-                with self._changed:
-                    self._text[name] += data.decode(errors="replace")
-                    self._changed.notify_all()
-        with self._changed:
-            self._changed.notify_all()
-
-
-def end_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process that leads a group of its own, and the whole group."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait(10)
-
-
 class Pod:
     """A pod directory. Made by `make_pod`."""
 
@@ -169,25 +72,21 @@ class Pod:
         return dict(os.environ) | selinux | {"RKT_HYPERVISOR_ACCEL": self.image.accel} | dict(extra)
 
     def start(
-        self, *arguments: str, env: Mapping[str, str] | None = None, stdin: int = subprocess.DEVNULL
+        self, *arguments: str, env: Mapping[str, str] | None = None, terminal: tuple[int, int] | None = None
     ) -> RunningProgram:
-        """Start the pod with the lock held, in a session of its own."""
+        """Start the pod with the lock held; `arguments` are `--net=none` unless given."""
         lock = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            process = subprocess.Popen(
+            return RunningProgram(
                 self.argv("run", *(arguments or ("--net=none",))),
                 cwd=self.directory,
                 env=self.environment({"RKT_LOCK_FD": str(lock)} | dict(env or {})),
-                stdin=stdin,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
                 pass_fds=(lock,),
-                start_new_session=True,
+                terminal=terminal,
             )
         finally:
             os.close(lock)
-        return RunningProgram(process)
 
     def run(self, *arguments: str, env: Mapping[str, str] | None = None) -> Outcome:
         """Run the pod to its end."""
@@ -196,17 +95,8 @@ class Pod:
 
     def call(self, action: str, *arguments: str) -> Outcome:
         """Run another entry point to its end, as rkt does: in the pod directory, without the lock."""
-        started = time.monotonic()
-        answer = subprocess.run(
-            self.argv(action, *arguments),
-            cwd=self.directory,
-            env=self.environment({}),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT,
-        )
-        return Outcome(answer.stdout, answer.stderr, answer.returncode, time.monotonic() - started)
+        with RunningProgram(self.argv(action, *arguments), cwd=self.directory, env=self.environment({})) as running:
+            return running.wait()
 
     def locked(self) -> bool:
         """Whether some process holds the pod's lock: what rkt takes for "running"."""
@@ -229,6 +119,19 @@ class Pod:
     def pid(self) -> int:
         """Content of the file `pid`."""
         return int((self.directory / "pid").read_text())
+
+    def app_file(self, app: str, path: str) -> Path:
+        """A file of an app, as seen from here."""
+        return self.rootfs / "opt/stage2" / app / "rootfs" / path
+
+    def processes(self) -> list[int]:
+        """Processes whose working directory is the pod's: the front, the launcher, the hypervisor."""
+        found = []
+        for link in Path("/proc").glob("[0-9]*/cwd"):
+            with suppress(OSError):
+                if link.readlink() == self.directory:
+                    found.append(int(link.parent.name))
+        return found
 
     def status(self, app: str) -> str | None:
         """What rkt reads as the exit status of an app."""

@@ -107,6 +107,12 @@ static void echo_input(void)
 	print_escaped("read", line);
 }
 
+static void await_file(const char *path)
+{
+	while (access(path, F_OK) < 0)
+		usleep(100000);
+}
+
 static char *operand(char ***word)
 {
 	if (!**word) {
@@ -144,6 +150,8 @@ int main(int argc, char **argv)
 			echo_input();
 		else if (!strcmp(command, "trap"))
 			signal(SIGTERM, on_term);
+		else if (!strcmp(command, "await"))
+			await_file(operand(&word));
 		else if (!strcmp(command, "sleep"))
 			sleep(atoi(operand(&word)));
 		else if (!strcmp(command, "exit"))

@@ -1,0 +1,35 @@
+"""Arguments of the run entry point, as rkt gives them."""
+
+from __future__ import annotations
+
+from tests.functional.support.console import app_lines
+from tests.functional.support.images import Image
+from tests.functional.support.pods import App, PodMaker
+from tests.functional.support.variants import kvm_works
+
+ARGUMENTS = (
+    "--debug",
+    "--net=none",
+    "--mds-token=0123456789abcdef",
+    "--local-config=/etc/rkt",
+    "--hostname=pod.example.com",
+    "--dns-conf-mode=resolv=none,hosts=stage0",
+    "--disable-capabilities-restriction",
+    "--disable-paths",
+    "--disable-seccomp",
+    "--ipc=private",
+)
+"""What rkt 1.30 may give to an image of interface version 6 with this flavor, in its order."""
+
+
+def test_every_argument_and_the_default_accelerator(image: Image, pod_of: PodMaker) -> None:
+    app = App("one", ("/bin/probe", "say", "hello", "cat", "/proc/sys/kernel/hostname"))
+    with pod_of(image, [app]) as pod:
+        outcome = pod.run(*ARGUMENTS, env={"RKT_HYPERVISOR_ACCEL": "auto"})
+        lines = outcome.lines()
+        assert outcome.status == 0, outcome
+        assert app_lines(lines, "one") == ["hello", "line pod.example.com"]
+        assert any("Linux version" in line for line in lines), "--debug shows the kernel's messages"
+        assert any("systemd[1]" in line for line in lines), "--debug shows systemd's messages"
+        emulated = [line for line in outcome.stderr.splitlines() if "emulat" in line.lower()]
+        assert len(emulated) == (0 if kvm_works() else 1), outcome.stderr

@@ -1,0 +1,71 @@
+"""The ways in which a pod ends other than by itself."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import termios
+from contextlib import closing
+
+import pytest
+
+from tests.functional.support.console import app_lines
+from tests.functional.support.images import Image
+from tests.functional.support.pods import App, PodMaker
+
+SLEEPER = App("sleeper", ("/bin/probe", "cpus", "memory", "say", "up", "sleep", "3600"), memory="64Mi", cpu="1")
+
+
+def test_failure_of_one_app_ends_the_pod(image: Image, pod_of: PodMaker) -> None:
+    bad = App("bad", ("/bin/probe", "say", "bad is up", "await", "/go", "exit", "7"))
+    with pod_of(image, [bad, SLEEPER]) as pod, pod.start() as running:
+        running.wait_for("bad is up")
+        running.wait_for("sleeper[")
+        pod.app_file("bad", "go").touch()
+        outcome = running.wait()
+        assert outcome.status == 7, outcome
+        assert pod.status("bad") == "7"
+        assert not pod.locked()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
+def test_a_signal_to_the_pid_ends_the_pod(image: Image, pod_of: PodMaker, number: signal.Signals) -> None:
+    with pod_of(image, [SLEEPER]) as pod, pod.start() as running:
+        running.wait_for("up")
+        os.kill(pod.pid(), number)
+        assert running.wait().status != 0
+        pod.wait_unlocked()
+        assert pod.processes() == []
+        assert pod.call("gc").status == 0
+
+
+def test_stop_force(image: Image, pod_of: PodMaker) -> None:
+    with pod_of(image, [SLEEPER]) as pod, pod.start() as running:
+        running.wait_for("up")
+        lines = app_lines(running.stdout.replace("\r", "").split("\n"), "sleeper")
+        assert lines[0] == "cpus 1"
+        assert 64 + 128 - 64 < int(lines[1].split()[1]) // 1024 <= 64 + 128
+        stopped = pod.call("stop", "--force")
+        assert (stopped.status, stopped.stderr) == (0, "")
+        running.wait()
+        pod.wait_unlocked()
+        assert pod.processes() == []
+
+
+def test_terminal(image: Image, pod_of: PodMaker) -> None:
+    """An app reads from the terminal; Ctrl-a x leaves, and the terminal is again what it was."""
+    reader = App("reader", ("/bin/probe", "say", "tell me", "read", "sleep", "3600"))
+    master, slave = pty.openpty()
+    with closing(os.fdopen(master, "wb", buffering=0)) as keyboard, closing(os.fdopen(slave)):
+        before = termios.tcgetattr(slave)
+        with pod_of(image, [reader]) as pod:
+            with pod.start("--net=none", "--interactive", terminal=(master, slave)) as running:
+                running.wait_for("tell me")
+                keyboard.write(b"a line\n")
+                running.wait_for("read a line")
+                keyboard.write(b"\x01x")
+                running.wait()
+            pod.wait_unlocked()
+            assert pod.processes() == []
+        assert termios.tcgetattr(slave) == before
