@@ -15,7 +15,7 @@ from builder.digest import StatCache
 from builder.errors import UserError
 from builder.fingerprint import Fingerprinter
 from builder.graph import Graph
-from builder.publish import publish
+from builder.publish import available, publish
 from builder.running import Build, Waiter
 from builder.schedule import Outcome, Scheduler
 from builder.state import State
@@ -111,7 +111,7 @@ def _tell(build: Build, graph: Graph, outcomes: Mapping[str, Outcome], changed: 
         return False
     from builder.report import product_lines, table, write_report  # not needed where nothing was done
 
-    products = [product for product in graph.products if product.link or product.step in outcomes]
+    products = available(graph.products, outcomes)
     if whole:
         write_report(bindir / REPORT_NAME, build.config, products, outcomes, seconds)
     shown = [outcomes[step.name] for step in graph.order if step.name in outcomes]

@@ -124,7 +124,7 @@ class Product:
     """Path of the file inside the step's output."""
     name: str = ""
     link: str = ""
-    """Name of the product that a relative symlink points to; `step` and `file` are empty then."""
+    """Name of the product, no link itself, that a relative symlink points to; `step` and `file` are empty then."""
 
 
 @dataclass(frozen=True)
@@ -204,12 +204,15 @@ class Graph:
 
 def _check_products(products: tuple[Product, ...], steps: Mapping[str, Step]) -> None:
     names = [product.name for product in products]
+    files = {product.name for product in products if not product.link}
     for product in products:
         if product.name in ("", ".", "..") or "/" in product.name or names.count(product.name) > 1:
             raise ValueError(f"product {product.name!r}: the name of a file, and of one product only")
         if product.link:
-            if product.step or product.file or product.link not in names or product.link == product.name:
-                raise ValueError(f"product {product.name}: a link names another product and nothing else")
+            if product.step or product.file or product.link not in files:
+                raise ValueError(
+                    f"product {product.name}: a link names another product, no link itself, and nothing else"
+                )
         elif product.step not in steps:
             raise ValueError(f"product {product.name} comes from {product.step!r}, which no step is")
         elif not product.file or product.file.startswith("/") or ".." in product.file.split("/"):

@@ -17,8 +17,9 @@ from builder.state import State
 def publish(bindir: Path, products: Iterable[Product], outcomes: Mapping[str, Outcome], state: State) -> list[str]:
     """Bring `bindir` up to date and return the names that changed.
 
-    A product whose step is not among the outcomes stays as it is. A file with the same content is not touched. What
-    an earlier run put there and nobody wants any more is removed; other files are left alone.
+    A product whose step is not among the outcomes stays as it is, and so do the links to it. A file with the same
+    content is not touched. What an earlier run put there and nobody wants any more is removed; other files are left
+    alone.
     """
     products = tuple(products)
     changed = []
@@ -27,7 +28,7 @@ def publish(bindir: Path, products: Iterable[Product], outcomes: Mapping[str, Ou
         del state.products[name]
         changed.append(name)
     bindir.mkdir(exist_ok=True)
-    for product in products:
+    for product in available(products, outcomes):
         target = bindir / product.name
         if target.is_dir() and not target.is_symlink():
             raise UserError(f"{target} is a directory; a file is to be put there", hint="remove or rename it")
@@ -35,9 +36,16 @@ def publish(bindir: Path, products: Iterable[Product], outcomes: Mapping[str, Ou
             if _put_link(target, product.link):
                 changed.append(product.name)
             state.products[product.name] = ["link"]
-        elif product.step in outcomes and _put_file(target, product, outcomes[product.step], state):
+        elif _put_file(target, product, outcomes[product.step], state):
             changed.append(product.name)
     return changed
+
+
+def available(products: Iterable[Product], outcomes: Mapping[str, Outcome]) -> list[Product]:
+    """The products whose content is among the outcomes."""
+    products = tuple(products)
+    files = {product.name for product in products if product.step in outcomes}
+    return [product for product in products if (product.link or product.name) in files]
 
 
 def _put_link(target: Path, destination: str) -> bool:

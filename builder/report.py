@@ -64,7 +64,9 @@ def product_lines(bindir: Path, products: Sequence[Product], outcomes: Mapping[s
     return lines
 
 
-def write_report(path: Path, config: BuildConfig, products: Sequence[Product], outcomes: Mapping[str, Outcome]) -> None:
+def write_report(
+    path: Path, config: BuildConfig, products: Sequence[Product], outcomes: Mapping[str, Outcome], seconds: float
+) -> None:
     """Write the report beside the products, by one rename. `seconds` is the wall time of this build."""
     ran = [outcome for outcome in outcomes.values() if outcome.ran]
     report: dict[str, Json] = {
