@@ -1,0 +1,1 @@
+"""The guest kernel: option fragments, the source, the check of the result, and the compilation."""
