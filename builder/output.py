@@ -93,13 +93,11 @@ class Console:
     def _open(self, label: str, total: int | None, unit: str) -> tqdm[None]:
         from tqdm import tqdm  # late: most runs draw no bar
 
-        class Bar(tqdm[None]):
-            monitor_interval = 0  # no thread besides our own
-
-        Bar.set_lock(self._lock)
+        kind: type[tqdm[None]] = type("Bar", (tqdm,), {"monitor_interval": 0})  # no thread besides our own
+        kind.set_lock(self._lock)
         is_bytes = unit == "B"
         with self._lock:
-            bar = Bar(
+            bar = kind(
                 desc=f"  {label.ljust(_LABEL_WIDTH)}",
                 total=total,
                 unit=unit if is_bytes else f" {unit}",
