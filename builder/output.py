@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from enum import IntEnum
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from builder.errors import UserError
 from builder.graph import Progress
@@ -53,7 +53,7 @@ class Console:
         self._stream = stream or sys.stdout
         self._errors = errors or sys.stderr
         self._lock = threading.RLock()
-        self._bars: list[tqdm[None]] = []
+        self._bars: list[tqdm[NoReturn]] = []
         capable = os.environ.get("TERM", "dumb") != "dumb"
         self._bold = capable and "NO_COLOR" not in os.environ and self._stream.isatty()
         self._has_bars = capable and verbosity > Verbosity.SILENT and self._errors.isatty()
@@ -90,10 +90,10 @@ class Console:
                 self._bars.remove(bar)
                 bar.close()
 
-    def _open(self, label: str, total: int | None, unit: str) -> tqdm[None]:
+    def _open(self, label: str, total: int | None, unit: str) -> tqdm[NoReturn]:
         from tqdm import tqdm  # late: most runs draw no bar
 
-        kind: type[tqdm[None]] = type("Bar", (tqdm,), {"monitor_interval": 0})  # no thread besides our own
+        kind: type[tqdm[NoReturn]] = type("Bar", (tqdm,), {"monitor_interval": 0})  # no thread besides our own
         kind.set_lock(self._lock)
         is_bytes = unit == "B"
         with self._lock:
@@ -123,7 +123,7 @@ class _Silent:
 
 
 class _Bar:
-    def __init__(self, bar: tqdm[None], lock: AbstractContextManager[bool], on_change: Callable[[], None]) -> None:
+    def __init__(self, bar: tqdm[NoReturn], lock: AbstractContextManager[bool], on_change: Callable[[], None]) -> None:
         self._bar = bar
         self._lock = lock
         self._on_change = on_change
