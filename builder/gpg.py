@@ -1,0 +1,192 @@
+"""OpenPGP by GnuPG: homes that leave nothing behind, and signatures checked against full fingerprints."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import tempfile
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import gnupg
+
+from builder.errors import UserError
+from builder.process import run
+
+_LONGEST_SOCKET_NAME = len("/S.gpg-agent.browser")
+_SUN_PATH = 107
+"""Bytes that the path of a Unix socket may have (unix(7): 108 with the closing NUL)."""
+
+_FINGERPRINT = re.compile(r"[0-9A-F]{40}")
+_STATUS = re.compile(r"^\[GNUPG:\] (\S+) ?(.*)$", re.MULTILINE)
+_REFUSALS = {
+    "BADSIG": "the signature does not fit the file",
+    "EXPSIG": "the signature has expired",
+    "EXPKEYSIG": "the signing key has expired",
+    "REVKEYSIG": "the signing key was revoked",
+}
+
+
+@dataclass(frozen=True)
+class PublicKey:
+    """A key that was imported."""
+
+    fingerprint: str
+    """Of the primary key, 40 upper-case hex digits."""
+    user_id: str
+
+
+@contextmanager
+def throwaway_home() -> Iterator[Path]:
+    """A GnuPG home in the directory for temporary files, mode 0700. No file and no process of it remains."""
+    with tempfile.TemporaryDirectory(prefix="gpg-", dir=_short_temporary_directory()) as name:
+        home = Path(name)
+        try:
+            yield home
+        finally:
+            stop_agent(home)
+
+
+@contextmanager
+def reachable_home(home: Path) -> Iterator[Path]:
+    """A path of `home` that is short enough for the sockets of its agent: itself, or a temporary symlink."""
+    if len(os.fsencode(home)) + _LONGEST_SOCKET_NAME <= _SUN_PATH:
+        yield home
+        return
+    with tempfile.TemporaryDirectory(prefix="gpg-", dir=_short_temporary_directory()) as name:
+        link = Path(name, "home")
+        link.symlink_to(home)
+        yield link
+
+
+def _short_temporary_directory() -> str:
+    """TMPDIR may itself be too long for sockets."""
+    chosen = tempfile.gettempdir()
+    room = _SUN_PATH - _LONGEST_SOCKET_NAME - len("/gpg-12345678/home")
+    return chosen if len(os.fsencode(chosen)) <= room else "/tmp"
+
+
+@contextmanager
+def borrowed_home(home: Path) -> Iterator[Path]:
+    """Use the secret keys of `home`, one process at a time, and leave its agent as it was: running or not.
+
+    Yields a path for `--homedir`. An agent that was started meanwhile is ended, for nothing else would.
+    """
+    with ExitStack() as stack:
+        lock = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        stack.callback(os.close, lock)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        reachable = stack.enter_context(reachable_home(home))
+        if not _agent_runs(reachable):
+            stack.callback(stop_agent, reachable)
+        yield reachable
+
+
+def _agent_runs(home: Path) -> bool:
+    output = run(["gpg-connect-agent", "--homedir", home, "--no-autostart", "GETINFO pid", "/bye"], check=False)
+    return any(line.startswith("D ") for line in output.splitlines())
+
+
+def stop_agent(home: Path) -> None:
+    """End the agent of `home` and its siblings, where there are any."""
+    run(["gpgconf", "--homedir", home, "--kill", "all"], check=False)
+
+
+def open_gpg(home: Path, options: Sequence[str] = ()) -> gnupg.GPG:
+    """python-gnupg on `home`. The programs of GnuPG see the environment of the caller: an agent may need its terminal.
+
+    Raises `UserError` where gpg cannot be started.
+    """
+    try:
+        return gnupg.GPG(
+            gnupghome=os.fspath(home),
+            options=list(options),
+            env=dict(os.environ) | {"LC_ALL": "C.UTF-8"},
+            encoding="utf-8",
+        )
+    except (OSError, ValueError) as error:
+        raise UserError(f"gpg cannot be used: {error}", hint="install gnupg") from error
+
+
+def import_keys(home: Path, files: Sequence[Path]) -> tuple[PublicKey, ...]:
+    """Import public keys, armored or binary, into `home` and return all that it then holds.
+
+    Raises `UserError` where a file cannot be read or has no key.
+    """
+    gpg = open_gpg(home, ["--trust-model", "always", "--no-autostart"])
+    for file in files:
+        try:
+            data = file.read_bytes()
+        except OSError as error:
+            raise UserError(f"{file}: cannot read the public key: {error.strerror}") from error
+        if not gpg.import_keys(data).fingerprints:
+            raise UserError(f"{file}: there is no OpenPGP public key in it")
+    return tuple(PublicKey(key["fingerprint"], next(iter(key["uids"]), "")) for key in gpg.list_keys())
+
+
+def verify_detached(data: Path, signature: Path, keys: Path | Sequence[Path], fingerprints: Collection[str]) -> str:
+    """Check as `find_signer` does and return the fingerprint of the primary key that signed."""
+    return find_signer(data, signature, keys, fingerprints).fingerprint
+
+
+def find_signer(
+    data: Path, signature: Path, keys: Path | Sequence[Path], fingerprints: Collection[str] | None = None
+) -> PublicKey:
+    """Check a detached signature, armored or binary, against the public keys in `keys` and nothing else.
+
+    `fingerprints` names the primary keys that are trusted, in full (40 hex digits); by default every key in `keys`
+    is. Returns the key that signed. Raises `UserError`, one line, for anything but a good signature by a trusted key
+    that is neither expired nor revoked.
+    """
+    files = [keys] if isinstance(keys, Path) else list(keys)
+    for file in (data, signature):
+        if not file.is_file():
+            raise UserError(f"{file} does not exist")
+    with throwaway_home() as home:
+        known = import_keys(home, files)
+        trusted = (
+            {full_fingerprint(item) for item in fingerprints}
+            if fingerprints is not None
+            else {key.fingerprint for key in known}
+        )
+        gpg = open_gpg(home, ["--trust-model", "always", "--no-auto-key-retrieve", "--no-autostart"])
+        with signature.open("rb") as stream:
+            result = gpg.verify_file(stream, os.fspath(data.absolute()))
+        fingerprint = _good_signer(str(result.stderr), trusted, f"{signature}: no good signature of {data.name}")
+    return next(key for key in known if key.fingerprint == fingerprint)
+
+
+def full_fingerprint(text: str) -> str:
+    """Normalise a fingerprint as people write it. Raises `UserError` for anything shorter than 40 hex digits."""
+    plain = text.replace(" ", "").removeprefix("0x").upper()
+    if not _FINGERPRINT.fullmatch(plain):
+        raise UserError(
+            f"{text!r} is not a full fingerprint", hint="give all 40 hex digits: gpg --list-keys --with-colons"
+        )
+    return plain
+
+
+def _good_signer(output: str, trusted: Collection[str], where: str) -> str:
+    """The trusted primary key of a good signature in what `gpg --status-fd` printed.
+
+    gpg's exit status and its summary do not say *whose* good signature it is; only VALIDSIG names the key in full:
+    its last field is the fingerprint of the primary key. A file may hold several signatures, each after NEWSIG.
+    """
+    good = False
+    faults: list[str] = []
+    for keyword, rest in _STATUS.findall(output):
+        fields = rest.split()
+        if keyword in ("NEWSIG", "GOODSIG"):
+            good = keyword == "GOODSIG"
+        elif keyword == "VALIDSIG" and good:
+            if fields[-1] in trusted:
+                return str(fields[-1])
+            faults.append(f"it was made by {fields[-1]}, which is not the expected key")
+        elif keyword == "ERRSIG":
+            faults.append(f"it was made by an unknown key, {fields[-1] if len(fields) > 6 else fields[0]}")
+        elif keyword in _REFUSALS:
+            faults.append(f"{_REFUSALS[keyword]} ({rest})")
+    raise UserError(f"{where}: {faults[0] if faults else 'the file holds no OpenPGP signature'}")
