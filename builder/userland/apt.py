@@ -138,7 +138,7 @@ class Apt:
             except process.CommandError as error:
                 raise UserError(
                     f"apt cannot download the Debian packages: {_reason(error)}",
-                    hint=f"check the network, or {_REFRESH}",
+                    hint="check the network, or run `mkstage1 refresh` to take the present versions",
                 ) from error
 
     def _apt(

@@ -97,6 +97,11 @@ def complete(context: StepContext, tree: PackageTree, selection: Selection, fold
     add_licenses(tree, selection)
 
 
+def loader_of(rootfs: Path) -> Path:
+    """The dynamic loader in the `rootfs` of this step's output."""
+    return next(path for path in sorted((rootfs / "usr").glob("lib*/ld-linux*")))
+
+
 def paths_of(directory: Path) -> frozenset[str]:
     """The files and symlinks in the `rootfs` of a step's output."""
     return frozenset(json.loads((directory / COMPONENTS).read_text()))

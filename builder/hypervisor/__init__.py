@@ -1,0 +1,1 @@
+"""The programs that start the virtual machine of a pod."""

@@ -1,0 +1,183 @@
+"""Packs the launcher: the `stage1` package, and of Python's library only the modules that it imports."""
+
+from __future__ import annotations
+
+import ast
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from builder.config import BuildConfig
+from builder.errors import UserError
+from builder.graph import Step, StepContext
+from builder.process import CommandError
+from builder.userland import steps as userland
+from builder.userland.debs import PackageTree
+from builder.userland.packages import USERLAND_STEP
+from builder.userland.selection import Selection, add_licenses, read_lines
+
+NAME = "launcher"
+ARCHIVE = "usr/lib/stage1/stage1.pyz"
+LANDMARK = "usr/lib/python311.zip"
+"""Without this file the interpreter looks for its library in every directory above, and at last on the host.
+
+It is an empty archive: modules load faster from a directory.
+"""
+
+_PART = "launcher"
+_PACKAGE = "stage1"
+_LIBRARY = "usr/lib/python3.11"
+_EXTENSIONS = f"{_LIBRARY}/lib-dynload"
+_ZIP_TIME = (1980, 1, 1, 0, 0, 0)
+_LIBRARY_LEVEL = 2
+"""Optimization level of the library: without docstrings and assertions."""
+
+
+def step(config: BuildConfig) -> Step:
+    """The step that packs the launcher. It needs the interpreter in the output of the step `userland`.
+
+    Its output: `rootfs`, with `usr/lib/stage1/stage1.pyz` and modules below `usr/lib/python3.11`, and
+    `components.json`.
+    """
+    return Step(
+        name=NAME,
+        label="LAUNCHER",
+        summary="pack stage1 and the Python modules that it imports",
+        run=_run,
+        needs=(USERLAND_STEP, userland.NAME),
+        files=(config.srcdir / _PACKAGE, userland.lists_of(config, _PART)),
+        params={"arch": config.arch},
+        code=("builder.launcher", "builder.bytecode", *userland.CODE),
+    )
+
+
+def imports_of(package: Path) -> tuple[str, ...]:
+    """Every import in the sources of a package, wherever it stands, as lines: the module, then names taken from it.
+
+    The modules of the package itself are among them, all but `__main__`, which would start the program.
+    """
+    lines: set[str] = set()
+    for path in _sources(package):
+        module = ".".join(path.relative_to(package.parent).with_suffix("").parts).removesuffix(".__init__")
+        if path.name != "__main__.py":
+            lines.add(module)
+        for node in ast.walk(ast.parse(path.read_bytes(), str(path))):
+            if isinstance(node, ast.Import):
+                lines.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                if node.level or node.module is None:
+                    raise UserError(f"{path}:{node.lineno}: relative import", hint="import by the full name")
+                lines.add(" ".join([node.module, *sorted(alias.name for alias in node.names)]))
+    return tuple(sorted(lines))
+
+
+def write_archive(target: Path, files: dict[str, Path]) -> None:
+    """Write a zip file whose bytes depend on the names and contents alone. Nothing in it is compressed."""
+    with zipfile.ZipFile(target, "w") as archive:
+        for name, path in sorted(files.items()):
+            entry = zipfile.ZipInfo(name, _ZIP_TIME)
+            entry.create_system = 3
+            entry.external_attr = 0o100644 << 16
+            archive.writestr(entry, path.read_bytes())
+
+
+class _Interpreter:
+    """The image's own interpreter, started through its own loader, with the whole library beside it."""
+
+    def __init__(self, context: StepContext, tree: PackageTree) -> None:
+        rootfs = context.inputs[userland.NAME] / "rootfs"
+        libraries = rootfs / userland.library_directory(context.config.arch)
+        loader = userland.loader_of(rootfs)
+        python = rootfs / "usr/bin/python3"
+        self._argv: list[str | Path] = [loader, "--library-path", libraries, python, "-S", "-s", "-P"]
+        self._context = context
+        self.library = tree.root / _LIBRARY
+        self.extensions = rootfs / _EXTENSIONS
+
+    def run(self, *words: str | Path) -> str:
+        """Run `builder/bytecode.py` and return what it prints."""
+        env = {
+            "PYTHONHOME": str(self.library.parents[1]),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONHASHSEED": "0",
+        }
+        return self._context.execute([*self._argv, Path(__file__).with_name("bytecode.py"), *words], env=env)
+
+
+def _run(context: StepContext) -> None:
+    folder = userland.lists_of(context.config, _PART)
+    tree = userland.unpack_part(context, folder, USERLAND_STEP)
+    _use_extensions_of_the_image(tree)
+    interpreter = _Interpreter(context, tree)
+    package = context.config.srcdir / _PACKAGE
+    modules = _trace(context, interpreter, package, folder)
+    context.record("modules", len(modules))
+
+    selection = Selection()
+    compiled = context.scratch / "compiled"
+    jobs = [(path, f"{_LIBRARY}/{_relative(path, interpreter.library)}", _LIBRARY_LEVEL) for path in modules]
+    jobs += [(path, f"{path.relative_to(package.parent)}", 0) for path in _sources(package)]
+    _compile(context, interpreter, jobs, compiled)
+    for path in modules:
+        name = f"{_LIBRARY}/{_relative(path, interpreter.library)}"
+        selection.add_file(f"{name}c", compiled / f"{name}c", "python", tree.owners[name])
+    add_licenses(tree, selection)
+    archive = context.scratch / "stage1.pyz"
+    files = {f"{path.relative_to(compiled)}": path for path in sorted((compiled / _PACKAGE).rglob("*.pyc"))}
+    write_archive(archive, files | {"__main__.pyc": compiled / _PACKAGE / "__main__.pyc"})
+    selection.add_file(ARCHIVE, archive, "stage1")
+    write_archive(context.scratch / "landmark", {})
+    selection.add_file(LANDMARK, context.scratch / "landmark", "python")
+    selection.without(userland.paths_of(context.inputs[userland.NAME])).write(context.output)
+
+
+def _use_extensions_of_the_image(tree: PackageTree) -> None:
+    """Hide the extension modules of the packages: one that no list names shall be missing here as in the image."""
+    (tree.root / _EXTENSIONS).rename(tree.root / "lib-dynload")
+
+
+def _trace(context: StepContext, interpreter: _Interpreter, package: Path, folder: Path) -> list[Path]:
+    """The files of the library that the package needs, sorted."""
+    declared = [line for _, line in read_lines(folder / "modules.list")]
+    absent = [line for _, line in read_lines(folder / "absent.list")]
+    imports_file, absent_file = context.scratch / "imports", context.scratch / "absent"
+    imports_file.write_text("".join(f"{line}\n" for line in (*declared, *imports_of(package))))
+    absent_file.write_text("".join(f"{line}\n" for line in absent))
+    try:
+        output = interpreter.run("trace", imports_file, absent_file, interpreter.extensions, package.parent)
+    except CommandError as error:
+        raise UserError(
+            f"the launcher's imports fail: {error.output.splitlines()[0]}",
+            hint=f"a module in C is listed in {folder.parent / 'userland' / 'python.list'}",
+        ) from error
+    files: list[Path] = []
+    for line in output.splitlines():
+        name, tab, origin = line.partition("\t")
+        path = Path(origin)
+        if tab and path.is_relative_to(interpreter.library):
+            files.append(path)
+        elif not (tab and (path.is_relative_to(package) or path.is_relative_to(interpreter.extensions))):
+            raise UserError(f"the launcher imports {name} from {origin}, which is not part of Python's library")
+    return sorted(files)
+
+
+def _compile(
+    context: StepContext, interpreter: _Interpreter, jobs: Iterable[tuple[Path, str, int]], target: Path
+) -> None:
+    """Compile files; each result has the same name and a "c" below `target`."""
+    lines = []
+    for source, name, level in jobs:
+        result = target / f"{name}c"
+        result.parent.mkdir(parents=True, exist_ok=True)
+        lines.append(f"{source}\t{result}\t{name}\t{level}\n")
+    jobs_file = context.scratch / "jobs"
+    jobs_file.write_text("".join(lines))
+    interpreter.run("compile", jobs_file)
+
+
+def _sources(package: Path) -> list[Path]:
+    return sorted(path for path in package.rglob("*.py") if "__pycache__" not in path.parts)
+
+
+def _relative(path: Path, directory: Path) -> str:
+    return str(path.relative_to(directory))
