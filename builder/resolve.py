@@ -10,7 +10,7 @@ import platform
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
 from builder import flavor, resolve_kvm
@@ -253,7 +253,7 @@ def _directories(arguments: Arguments) -> dict[str, str]:
     for name, value in found.items():
         if not value.startswith("/"):
             raise UserError(f"--{name} is not absolute: {value}", hint="start it with /")
-    return {name: "/" + value.strip("/") for name, value in found.items()}
+    return {name: str(PurePosixPath("/" + value.strip("/"))) for name, value in found.items()}
 
 
 def _cache_dir(arguments: Arguments) -> Path:

@@ -99,7 +99,7 @@ def resolve(arguments: Arguments, notes: Notes, probe: Probe = answers) -> KvmCh
 
 
 def split_list(option: str, text: str, known: Collection[str], kind: str, offer: Collection[str]) -> tuple[str, ...]:
-    """The items of a comma list. Raises `UserError` for one that is unknown or there twice; `offer` goes in its hint."""
+    """The items of a comma list. Raises `UserError`, which offers `offer`, for one unknown or there twice."""
     items = tuple(text.split(","))
     for item in items:
         if item not in known:

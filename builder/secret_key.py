@@ -1,4 +1,4 @@
-"""The check of the signing key that configure makes, in the virtual environment: signing itself is in `builder.sign`."""
+"""The check of the signing key by configure, in the virtual environment: signing itself is in `builder.sign`."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from builder import cache
 from builder.config import CONFIG_NAME, BuildConfig
 from builder.errors import UserError
 
@@ -66,7 +67,7 @@ def distclean(config: BuildConfig) -> list[Path]:
         raise UserError(
             f"{config.builddir} holds the cache {config.cache_dir}", hint="run make clean, or remove it yourself"
         )
-    shutil.rmtree(config.builddir)
+    cache.remove(config.builddir)
     last = config.srcdir / ".last-build-dir"
     if last.is_file() and last.read_text().strip() == str(config.builddir):
         last.unlink()
@@ -87,7 +88,7 @@ def _images_directory(config: BuildConfig, destdir: Path | None) -> Path:
 
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        cache.remove(path)
     else:
         path.unlink()
 

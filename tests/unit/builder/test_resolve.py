@@ -1,0 +1,374 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from builder import arguments, resolve_kvm
+from builder.arguments import Notes
+from builder.errors import UserError
+from builder.resolve import Resolution, resolve
+from builder.version import VERSION
+
+FLAVOR = """
+summary = "for tests"
+[manifest]
+template = "manifest.j2"
+name = "example.com/stage1-{name}"
+[hypervisors]
+[rootfs]
+directories = []
+[rootfs.symlinks]
+[rootfs.trees]
+"""
+FINGERPRINT = "0123456789ABCDEF0123456789ABCDEF01234567"
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A source tree with the flavors kvm, fly and own."""
+    root = tmp_path / "source tree"
+    for name in ("kvm", "fly", "own"):
+        folder = root / "flavors" / name
+        folder.mkdir(parents=True)
+        (folder / "manifest.j2").touch()
+        (folder / "flavor.toml").write_text(FLAVOR.format(name=name))
+    for arch in ("amd64", "aarch64"):
+        (root / "kernel-configs" / arch).mkdir(parents=True)
+    return root
+
+
+def decide(
+    source: Path, *argv: str, environ: dict[str, str] | None = None, answers: bool = False
+) -> tuple[Resolution, Notes]:
+    asked = arguments.parse(argv, cwd=source.parent, environ=environ or {})
+    notes = Notes()
+    return resolve(asked, source, notes, lambda repository: answers), notes
+
+
+def refused(source: Path, *argv: str, environ: dict[str, str] | None = None) -> str:
+    with pytest.raises(UserError) as caught:
+        decide(source, *argv, environ=environ)
+    assert caught.value.hint
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_defaults(source: Path) -> None:
+    resolution, notes = decide(source)
+    config = resolution.config
+    assert config.flavors == ("kvm", "fly")
+    assert config.default_stage1_name == "example.com/stage1-kvm"
+    assert config.default_stage1_version == config.flavors_version == config.version == VERSION
+    assert config.images_directory == "/usr/local/lib/rkt/stage1-images"
+    assert config.builddir == source / f"build-rkt-{VERSION}"
+    assert config.cache_dir == Path.home() / ".cache" / "mkstage1"
+    assert (config.kernel_src, config.kernel_version) == ("debian", "6.1")
+    assert (config.signing_key, config.aci_compression, config.compiler_launcher) == ("", "gzip", "")
+    assert config.functional_tests
+    assert notes == Notes()
+    assert resolution.purposes == {"python", "kernel", "packages", "signing"}
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--with-stage1-flavors=kvm,kvm"], 'flavor "kvm" is named twice in --with-stage1-flavors'),
+        (["--with-stage1-flavors=kvm,xen"], 'unknown flavor "xen" in --with-stage1-flavors'),
+        (["--with-stage1-flavors=kvm,"], 'unknown flavor "" in --with-stage1-flavors'),
+        (
+            ["--with-stage1-flavors=coreos"],
+            'flavor "coreos" is not in this source tree: flavors/coreos/flavor.toml does not exist',
+        ),
+        (
+            ["--with-stage1-flavors="],
+            "--with-stage1-flavors names no flavor, and no other default stage1 is named",
+        ),
+        (
+            ["--with-stage1-flavors=kvm", "--with-stage1-default-flavor=fly"],
+            "--with-stage1-default-flavor=fly is not among the flavors to build (kvm)",
+        ),
+        (
+            ["--with-stage1-default-flavor=kvm", "--with-stage1-default-version=1"],
+            "--with-stage1-default-flavor excludes --with-stage1-default-name and --with-stage1-default-version",
+        ),
+        (
+            ["--with-stage1-default-name=x"],
+            "--with-stage1-default-name and --with-stage1-default-version go together",
+        ),
+        (
+            ["--with-stage1-default-version=1"],
+            "--with-stage1-default-name and --with-stage1-default-version go together",
+        ),
+        (
+            ["--with-stage1-default-location=stage1.aci"],
+            "--with-stage1-default-location is neither an absolute path nor a URL: stage1.aci",
+        ),
+        (
+            ["--with-stage1-default-location=https://"],
+            "--with-stage1-default-location is neither an absolute path nor a URL: https://",
+        ),
+        (
+            ["--with-stage1-default-images-directory=images"],
+            "--with-stage1-default-images-directory is not absolute: images",
+        ),
+        (["--libdir=lib"], "--libdir is not absolute: lib"),
+        (["--with-coreos-local-pxe-image-path=x"], "--with-coreos-local-pxe-image-path needs --with-coreos-local-pxe"),
+        (["--with-debian-suite=../x"], "--with-debian-suite is no code name: '../x'"),
+        (["--with-debian-mirror=ftp://x"], "--with-debian-mirror is not an http, https or file URL: ftp://x"),
+        (["--with-compiler-launcher=ccache gcc"], "--with-compiler-launcher is not one program: 'ccache gcc'"),
+        (["--with-signing-key=01234567"], "--with-signing-key is not a full fingerprint: 01234567"),
+        ([f"--with-signing-key={FINGERPRINT}", "--with-gnupg-home=/no/such"], "GnuPG home /no/such is not a directory"),
+        (
+            [f"--with-signing-key={FINGERPRINT}", "--with-passphrase-file=/no/such"],
+            "passphrase file /no/such does not exist",
+        ),
+    ],
+)
+def test_refusals(source: Path, argv: list[str], message: str) -> None:
+    assert refused(source, *argv).startswith(message)
+
+
+def test_flavors_keep_their_order_and_the_first_is_the_default(source: Path) -> None:
+    config = decide(source, "--with-stage1-flavors=own,kvm")[0].config
+    assert config.flavors == ("own", "kvm")
+    assert config.default_stage1_name == "example.com/stage1-own"
+
+
+def test_another_default_flavor(source: Path) -> None:
+    config = decide(source, "--with-stage1-default-flavor=fly")[0].config
+    assert config.default_stage1_name == "example.com/stage1-fly"
+
+
+def test_a_default_stage1_by_name_builds_no_flavor_unless_asked(source: Path) -> None:
+    named = ("--with-stage1-default-name=example.com/other", "--with-stage1-default-version=7")
+    resolution, notes = decide(source, *named)
+    assert resolution.config.flavors == ()
+    assert resolution.config.default_stage1_name == "example.com/other"
+    assert resolution.config.default_stage1_version == "7"
+    assert resolution.tests_obstacle
+    assert resolution.purposes == {"python"}
+    assert notes.warnings == ["without --with-stage1-default-location, rkt may need a --stage1-* option to run"]
+    assert decide(source, *named, "--with-stage1-flavors=kvm")[0].config.flavors == ("kvm",)
+
+
+def test_the_version_override_labels_images_and_default(source: Path) -> None:
+    config = decide(source, "--with-stage1-flavors-version-override=9.9")[0].config
+    assert (config.flavors_version, config.default_stage1_version, config.version) == ("9.9", "9.9", VERSION)
+
+
+def test_the_version_override_without_flavors_warns(source: Path) -> None:
+    _, notes = decide(
+        source,
+        "--with-stage1-flavors-version-override=9.9",
+        "--with-stage1-default-name=x",
+        "--with-stage1-default-version=7",
+        "--with-stage1-default-location=docker://x",
+    )
+    assert notes.warnings == ["--with-stage1-flavors-version-override is given, but no flavor is built"]
+
+
+@pytest.mark.parametrize("location", ["/a b/c.aci", "https://host/x.aci", "docker://x", "file:///x"])
+def test_locations(source: Path, location: str) -> None:
+    config = decide(source, f"--with-stage1-default-location={location}")[0].config
+    assert config.default_stage1_location == location
+
+
+@pytest.mark.parametrize(
+    ("argv", "images"),
+    [
+        (["--prefix=/usr"], "/usr/lib/rkt/stage1-images"),
+        (["--prefix=/"], "/lib/rkt/stage1-images"),
+        (["--exec-prefix=/opt/x/"], "/opt/x/lib/rkt/stage1-images"),
+        (["--prefix=/p", "--libdir=${exec_prefix}/lib64"], "/p/lib64/rkt/stage1-images"),
+        (["--with-stage1-default-images-directory=/srv/images"], "/srv/images"),
+    ],
+)
+def test_the_images_directory_follows_prefix_and_libdir(source: Path, argv: list[str], images: str) -> None:
+    assert decide(source, *argv)[0].config.images_directory == images
+
+
+def test_without_kvm_its_options_are_ignored(source: Path) -> None:
+    resolution, notes = decide(source, "--with-stage1-flavors=fly", "--with-stage1-kvm-hypervisors=xen")
+    assert resolution.config.hypervisors == ()
+    assert resolution.purposes == {"python", "signing"}
+    assert notes.ignored == ["--with-stage1-kvm-hypervisors=xen"]
+    assert notes.warnings == ["--with-stage1-kvm-hypervisors is ignored: the kvm flavor is not built"]
+
+
+def test_options_without_effect_are_named(source: Path) -> None:
+    argv = ("--enable-tpm", "--disable-sdjournal", "--with-stage1-systemd-version=v252", "CC=clang")
+    config = decide(source, *argv)[0].config
+    assert sorted(config.ignored) == sorted(argv)
+
+
+def test_signing_with_a_key(source: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "passphrase"
+    secret.write_text("x")
+    secret.chmod(0o644)
+    spaced = " ".join(FINGERPRINT[at : at + 4] for at in range(0, 40, 4)).lower()
+    resolution, notes = decide(
+        source, f"--with-signing-key={spaced}", f"--with-passphrase-file={secret}", environ={"GNUPGHOME": str(tmp_path)}
+    )
+    assert resolution.config.signing_key == FINGERPRINT
+    assert resolution.config.gnupg_home == str(tmp_path)
+    assert notes.warnings == [f"passphrase file {secret} can be read by others: chmod 600 mends that"]
+
+
+def test_without_signatures_gpg_is_not_needed(source: Path) -> None:
+    resolution, notes = decide(source, "--without-signing-key", "--with-gnupg-home=/x")
+    assert resolution.config.signing_key == "none"
+    assert "signing" not in resolution.purposes
+    assert notes.ignored == ["--with-gnupg-home=/x"]
+
+
+def test_the_compiler_launcher(source: Path) -> None:
+    resolution, _ = decide(source, "--with-compiler-launcher=ccache")
+    assert resolution.config.compiler_launcher == "ccache"
+    assert "ccache" in resolution.purposes
+
+
+def test_the_cache_follows_xdg(source: Path) -> None:
+    assert decide(source, environ={"XDG_CACHE_HOME": "/c"})[0].config.cache_dir == Path("/c/mkstage1")
+    assert decide(source, "--with-cache-dir=c")[0].config.cache_dir == source.parent / "c"
+
+
+def test_the_build_directory_may_come_from_the_environment(source: Path) -> None:
+    assert decide(source, environ={"BUILDDIR": "b"})[0].config.builddir == source.parent / "b"
+
+
+def test_a_build_directory_with_other_things_is_refused(source: Path, tmp_path: Path) -> None:
+    other = tmp_path / "home"
+    other.mkdir()
+    assert decide(source, f"--builddir={other}")[0].config.builddir == other
+    (other / "letter.txt").touch()
+    assert refused(source, f"--builddir={other}") == f"build directory {other} holds other things"
+    assert refused(source, f"--builddir={other}/letter.txt").endswith("is a file")
+    assert refused(source, f"--builddir={tmp_path}").endswith("contains the source tree")
+    (other / "CACHEDIR.TAG").touch()
+    assert decide(source, f"--builddir={other}")[0].config.builddir == other
+
+
+def test_an_unknown_machine_is_refused(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "vax")
+    assert refused(source) == "unsupported architecture vax"
+
+
+def test_kvm_needs_kernel_fragments_for_the_machine(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (source / "kernel-configs" / "aarch64").rmdir()
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    assert "kernel-configs/aarch64 does not exist" in refused(source)
+    assert decide(source, "--with-stage1-flavors=fly")[0].config.arch == "aarch64"
+
+
+def lkvm_tree(path: Path) -> Path:
+    path.mkdir()
+    (path / "kvm.c").touch()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("argv", "answers", "hypervisors", "reason"),
+    [
+        ([], False, ("qemu",), "no source of lkvm is given, and its repository at git.kernel.org does not answer"),
+        ([], True, ("lkvm",), "its repository at git.kernel.org answers"),
+        (["--offline"], True, ("qemu",), "offline, and no source of lkvm is given"),
+        (["--with-stage1-lkvm-src=kvmtool", "--offline"], False, ("lkvm",), "the source of lkvm is given"),
+        (["LKVM_SRC=kvmtool"], False, ("lkvm",), "the source of lkvm is given"),
+        (["--with-stage1-kvm-hypervisors=qemu,lkvm"], False, ("qemu", "lkvm"), "as asked"),
+    ],
+)
+def test_hypervisors(source: Path, argv: list[str], answers: bool, hypervisors: tuple[str, ...], reason: str) -> None:
+    lkvm_tree(source.parent / "kvmtool")
+    config = decide(source, *argv, answers=answers)[0].config
+    assert (config.hypervisors, config.hypervisors_reason) == (hypervisors, reason)
+
+
+def test_lkvm_from_its_repository(source: Path) -> None:
+    resolution, _ = decide(source, "--with-stage1-kvm-hypervisors=lkvm")
+    assert resolution.config.lkvm_src == resolve_kvm.LKVM_REPOSITORY
+    assert resolution.config.lkvm_revision == "b48735e5d562eaffb96cf98a91da212176f1534c"
+    assert {"lkvm", "git source"} <= resolution.purposes
+
+
+def test_lkvm_from_a_directory_has_no_revision(source: Path) -> None:
+    folder = lkvm_tree(source.parent / "kvmtool")
+    resolution, notes = decide(source, f"--with-stage1-lkvm-src={folder}", f"--with-stage1-lkvm-revision={'0' * 40}")
+    assert (resolution.config.lkvm_src, resolution.config.lkvm_revision) == (str(folder), "")
+    assert "git source" not in resolution.purposes
+    assert notes.ignored == [f"--with-stage1-lkvm-revision={'0' * 40}"]
+
+
+def test_the_option_comes_before_the_variable(source: Path) -> None:
+    folder = lkvm_tree(source.parent / "kvmtool")
+    config = decide(source, f"--with-stage1-lkvm-src={folder}", environ={"LKVM_SRC": "/no/such"})[0].config
+    assert config.lkvm_src == str(folder)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--with-stage1-kvm-hypervisors=lkvm,xen"], 'unknown hypervisor "xen" in --with-stage1-kvm-hypervisors'),
+        (["--with-stage1-kvm-hypervisors=qemu,qemu"], 'hypervisor "qemu" is named twice in --with-stage1-kvm-hyper'),
+        (["--with-stage1-lkvm-src=/no/such"], "source of lkvm /no/such does not exist"),
+        (["LKVM_SRC=/no/such"], "source of lkvm /no/such does not exist"),
+        (["--with-stage1-lkvm-src=/"], "/ is no source of lkvm: it has no kvm.c"),
+        (
+            ["--with-stage1-lkvm-src=https://x/y", "--with-stage1-lkvm-revision=master"],
+            "--with-stage1-lkvm-revision is not a full commit hash: 'master'",
+        ),
+        (["--with-stage1-kernel-src=/no/such"], "source of the kernel /no/such does not exist"),
+        (["--with-stage1-kernel-src=/"], "/ is no source of Linux: it has no Kbuild"),
+        (["--with-stage1-kernel-src=http://x/linux-6.1.1.tar.xz"], "--with-stage1-kernel-src takes https URLs"),
+        (["--with-stage1-kernel-src=https://x/y.tar.xz"], "https://x/y.tar.xz does not end in linux-VERSION.tar.xz"),
+        (
+            ["--with-stage1-kernel-src=https://x/linux-6.1.1.tar.xz", "--with-stage1-kernel-version=6.1.2"],
+            "--with-stage1-kernel-version is 6.1.2, and the tarball is 6.1.1",
+        ),
+        (
+            ["--with-stage1-kernel-src=debian", "--with-stage1-kernel-version=6.1.2"],
+            "Debian packages series of Linux, not 6.1.2",
+        ),
+        (["--with-stage1-kernel-version=six"], "--with-stage1-kernel-version is no version of Linux: 'six'"),
+        (["--with-stage1-kernel-config=/no/such"], "kernel fragment /no/such does not exist"),
+    ],
+)
+def test_refusals_about_kvm(source: Path, argv: list[str], message: str) -> None:
+    assert refused(source, *argv).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("argv", "kernel"),
+    [
+        (["--with-stage1-kernel-version=6.12"], ("debian", "6.12")),
+        (
+            ["--with-stage1-kernel-version=6.1.100"],
+            ("https://cdn.kernel.org/pub/linux/kernel/v6.x/linux-6.1.100.tar.xz", "6.1.100"),
+        ),
+        (["--with-stage1-kernel-src=https://x/linux-6.12.tar.xz"], ("https://x/linux-6.12.tar.xz", "6.12")),
+    ],
+)
+def test_kernel_sources(source: Path, argv: list[str], kernel: tuple[str, str]) -> None:
+    resolution, _ = decide(source, *argv)
+    assert (resolution.config.kernel_src, resolution.config.kernel_version) == kernel
+    assert ("kernel.org signature" in resolution.purposes) == kernel[0].startswith("https:")
+
+
+def test_a_kernel_directory_has_no_version(source: Path) -> None:
+    folder = source.parent / "linux"
+    folder.mkdir()
+    (folder / "Kbuild").touch()
+    resolution, notes = decide(source, "--with-stage1-kernel-src=linux", "--with-stage1-kernel-version=6.1")
+    assert (resolution.config.kernel_src, resolution.config.kernel_version) == (str(folder), "")
+    assert notes.ignored == ["--with-stage1-kernel-version=6.1"]
+
+
+def test_fragments_are_taken_in_order(source: Path) -> None:
+    for name in ("b.config", "a.config"):
+        (source.parent / name).touch()
+    config = decide(source, "--with-stage1-kernel-config=b.config,a.config")[0].config
+    assert config.kernel_fragments == (source.parent / "b.config", source.parent / "a.config")
+
+
+def test_a_repository_that_does_not_answer(tmp_path: Path) -> None:
+    assert not resolve_kvm.answers(f"file://{tmp_path}/no-such-repository")
