@@ -126,27 +126,23 @@ class Closure:
     def _of_one(self, file: str, header: ElfHeader, loaders: set[str], missing: dict[str, str]) -> list[Need]:
         """As the loader does it: breadth first, and a name that is loaded already is not searched again."""
         needs: dict[str, Need] = {}
-        if header.interpreter:
-            self._add(needs, header.interpreter, header, file, missing)
-        todo = [file]
-        for origin in todo:
-            current = self._header(origin)
-            for name in current.needed if current is not None else ():
-                if name not in needs and name not in loaders and self._add(needs, name, current, origin, missing):
-                    todo.append(needs[name].path)
+        todo = [(file, header)]
+        for origin, current in todo:
+            names = [name for name in current.needed if name not in loaders]
+            if origin == file and current.interpreter:
+                names.insert(0, current.interpreter)
+            for name in names:
+                if name in needs:
+                    continue
+                path, library = self._find(name, current, origin)
+                if library is None:
+                    missing.setdefault(name, origin)
+                    continue
+                needs[name] = Need(name, path, origin)
+                todo.append((path, library))
         return list(needs.values())
 
-    def _add(
-        self, needs: dict[str, Need], name: str, header: ElfHeader | None, origin: str, missing: dict[str, str]
-    ) -> bool:
-        path = self._find(name, header, origin) if header is not None else None
-        if path is None:
-            missing.setdefault(name, origin)
-            return False
-        needs[name] = Need(name, path, origin)
-        return True
-
-    def _find(self, name: str, header: ElfHeader, origin: str) -> str | None:
+    def _find(self, name: str, header: ElfHeader, origin: str) -> tuple[str, ElfHeader | None]:
         if "/" in name:
             candidates = [name.lstrip("/")]
         else:
@@ -156,8 +152,8 @@ class Closure:
         for candidate in candidates:
             library = self._header(candidate)
             if library is not None and library.machine == header.machine:
-                return candidate
-        return None
+                return candidate, library
+        return name, None
 
     def _header(self, path: str) -> ElfHeader | None:
         file = self._locate(path)

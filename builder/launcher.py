@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 
 from builder.config import BuildConfig
@@ -18,19 +18,13 @@ from builder.userland.selection import Selection, add_licenses, read_lines
 
 NAME = "launcher"
 ARCHIVE = "usr/lib/stage1/stage1.pyz"
-LANDMARK = "usr/lib/python311.zip"
-"""Without this file the interpreter looks for its library in every directory above, and at last on the host.
-
-It is an empty archive: modules load faster from a directory.
-"""
 
 _PART = "launcher"
 _PACKAGE = "stage1"
-_LIBRARY = "usr/lib/python3.11"
-_EXTENSIONS = f"{_LIBRARY}/lib-dynload"
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 _LIBRARY_LEVEL = 2
 """Optimization level of the library: without docstrings and assertions."""
+_OWN_LEVEL = 0
 
 
 def step(config: BuildConfig) -> Step:
@@ -71,7 +65,7 @@ def imports_of(package: Path) -> tuple[str, ...]:
     return tuple(sorted(lines))
 
 
-def write_archive(target: Path, files: dict[str, Path]) -> None:
+def write_archive(target: Path, files: Mapping[str, Path]) -> None:
     """Write a zip file whose bytes depend on the names and contents alone. Nothing in it is compressed."""
     with zipfile.ZipFile(target, "w") as archive:
         for name, path in sorted(files.items()):
@@ -91,8 +85,11 @@ class _Interpreter:
         python = rootfs / "usr/bin/python3"
         self._argv: list[str | Path] = [loader, "--library-path", libraries, python, "-S", "-s", "-P"]
         self._context = context
-        self.library = tree.root / _LIBRARY
-        self.extensions = rootfs / _EXTENSIONS
+        self.version = python.readlink().name
+        """"python3.11", as its directories are named."""
+        self.library_path = f"usr/lib/{self.version}"
+        self.library = tree.root / self.library_path
+        self.extensions = rootfs / self.library_path / "lib-dynload"
 
     def run(self, *words: str | Path) -> str:
         """Run `builder/bytecode.py` and return what it prints."""
@@ -107,33 +104,31 @@ class _Interpreter:
 def _run(context: StepContext) -> None:
     folder = userland.lists_of(context.config, _PART)
     tree = userland.unpack_part(context, folder, USERLAND_STEP)
-    _use_extensions_of_the_image(tree)
     interpreter = _Interpreter(context, tree)
+    # An extension module that no list names shall be missing here as it is in the image.
+    (interpreter.library / "lib-dynload").rename(context.scratch / "lib-dynload")
     package = context.config.srcdir / _PACKAGE
     modules = _trace(context, interpreter, package, folder)
     context.record("modules", len(modules))
 
     selection = Selection()
     compiled = context.scratch / "compiled"
-    jobs = [(path, f"{_LIBRARY}/{_relative(path, interpreter.library)}", _LIBRARY_LEVEL) for path in modules]
-    jobs += [(path, f"{path.relative_to(package.parent)}", 0) for path in _sources(package)]
-    _compile(context, interpreter, jobs, compiled)
-    for path in modules:
-        name = f"{_LIBRARY}/{_relative(path, interpreter.library)}"
+    library = {str(path.relative_to(tree.root)): path for path in modules}
+    own = {str(path.relative_to(package.parent)): path for path in _sources(package)}
+    _compile(context, interpreter, library, _LIBRARY_LEVEL, compiled)
+    _compile(context, interpreter, own, _OWN_LEVEL, compiled)
+    for name in library:
         selection.add_file(f"{name}c", compiled / f"{name}c", "python", tree.owners[name])
     add_licenses(tree, selection)
-    archive = context.scratch / "stage1.pyz"
-    files = {f"{path.relative_to(compiled)}": path for path in sorted((compiled / _PACKAGE).rglob("*.pyc"))}
-    write_archive(archive, files | {"__main__.pyc": compiled / _PACKAGE / "__main__.pyc"})
-    selection.add_file(ARCHIVE, archive, "stage1")
-    write_archive(context.scratch / "landmark", {})
-    selection.add_file(LANDMARK, context.scratch / "landmark", "python")
+    archive, landmark = context.scratch / "stage1.pyz", context.scratch / "landmark.zip"
+    files = {f"{name}c": compiled / f"{name}c" for name in own}
+    write_archive(archive, files | {"__main__.pyc": files[f"{_PACKAGE}/__main__.pyc"]})
+    selection.add_file(ARCHIVE, archive, _PACKAGE)
+    # Without this file the interpreter looks for its library in every directory above, and at last on the host. It is
+    # an empty archive: modules load faster from a directory.
+    write_archive(landmark, {})
+    selection.add_file(f"usr/lib/{interpreter.version.replace('.', '')}.zip", landmark, "python")
     selection.without(userland.paths_of(context.inputs[userland.NAME])).write(context.output)
-
-
-def _use_extensions_of_the_image(tree: PackageTree) -> None:
-    """Hide the extension modules of the packages: one that no list names shall be missing here as in the image."""
-    (tree.root / _EXTENSIONS).rename(tree.root / "lib-dynload")
 
 
 def _trace(context: StepContext, interpreter: _Interpreter, package: Path, folder: Path) -> list[Path]:
@@ -162,22 +157,18 @@ def _trace(context: StepContext, interpreter: _Interpreter, package: Path, folde
 
 
 def _compile(
-    context: StepContext, interpreter: _Interpreter, jobs: Iterable[tuple[Path, str, int]], target: Path
+    context: StepContext, interpreter: _Interpreter, sources: Mapping[str, Path], level: int, target: Path
 ) -> None:
-    """Compile files; each result has the same name and a "c" below `target`."""
+    """Compile files; each result has its name and a "c" below `target`."""
     lines = []
-    for source, name, level in jobs:
+    for name, source in sorted(sources.items()):
         result = target / f"{name}c"
         result.parent.mkdir(parents=True, exist_ok=True)
         lines.append(f"{source}\t{result}\t{name}\t{level}\n")
-    jobs_file = context.scratch / "jobs"
-    jobs_file.write_text("".join(lines))
-    interpreter.run("compile", jobs_file)
+    jobs = context.scratch / "jobs"
+    jobs.write_text("".join(lines))
+    interpreter.run("compile", jobs)
 
 
 def _sources(package: Path) -> list[Path]:
     return sorted(path for path in package.rglob("*.py") if "__pycache__" not in path.parts)
-
-
-def _relative(path: Path, directory: Path) -> str:
-    return str(path.relative_to(directory))

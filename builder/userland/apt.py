@@ -85,11 +85,10 @@ class Apt:
         self._execute = execute
         for name in ("lists/partial", "archives/partial", "parts", "log"):
             (state / name).mkdir(parents=True, exist_ok=True)
-        with self._locked(fcntl.LOCK_EX):
-            (state / "debian.sources").write_text("\n".join(source.render(architecture) for source in sources))
-            (state / "preferences").write_text(_PIN if pinned else "")
-            (state / "status").write_text("")
-            (state / "apt.conf").write_text(_configuration(state, architecture, host_acquire_settings()))
+        _write(state / "debian.sources", "\n".join(source.render(architecture) for source in sources))
+        _write(state / "preferences", _PIN if pinned else "")
+        _write(state / "status", "")
+        _write(state / "apt.conf", _configuration(state, architecture, host_acquire_settings()))
 
     def update(self) -> None:
         """Fetch the indexes. Raises `UserError` where one cannot be fetched or is not signed."""
@@ -132,9 +131,12 @@ class Apt:
                 on_percent(float(match.group(1)))
 
         wanted = [f"{package.name}={package.version}" for package in packages]
+        archives = directory / "archives"
+        (archives / "partial").mkdir(parents=True, exist_ok=True)
+        options = ["-o", "APT::Status-Fd=1", "-o", f"Dir::Cache::archives={archives}"]
         with self._locked(fcntl.LOCK_SH):
             try:
-                self._apt(["apt-get", "-o", "APT::Status-Fd=1", "download", *wanted], directory, on_line)
+                self._apt(["apt-get", *options, "download", *wanted], directory, on_line)
             except process.CommandError as error:
                 raise UserError(
                     f"apt cannot download the Debian packages: {_reason(error)}",
@@ -201,6 +203,15 @@ def place(source: Path, target: Path) -> None:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file at once, unless it says the same already: another process may be reading it."""
+    if path.is_file() and path.read_text() == text:
+        return
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text)
+    temporary.replace(path)
 
 
 def _configuration(state: Path, architecture: str, acquire: str) -> str:

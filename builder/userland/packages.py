@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from builder.config import BuildConfig
 from builder.errors import UserError
 from builder.graph import Scope, Step, StepContext
 from builder.userland.apt import DEBIAN_ARCHITECTURES, Apt, Package, check_file, place
-from builder.userland.sources import host_sources, mirror_sources
+from builder.userland.sources import KEYRING, host_sources, mirror_sources
 
 RESOLVE_STEP = "debian-resolve"
 USERLAND_STEP = "debian-packages"
@@ -155,7 +154,7 @@ def _names(context: StepContext) -> list[str]:
 
 
 def _state(config: BuildConfig) -> Path:
-    key = "\n".join([config.debian_suite, config.debian_mirror, config.arch, str(os.geteuid())])
+    key = "\n".join([config.debian_suite, config.debian_mirror, config.arch])
     return config.cache_dir / "apt" / hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
@@ -163,7 +162,7 @@ def _apt(context: StepContext) -> Apt:
     config = context.config
     architecture = DEBIAN_ARCHITECTURES[config.arch]
     if config.debian_mirror:
-        sources = mirror_sources(config.debian_mirror, config.debian_suite)
+        sources = mirror_sources(config.debian_mirror, config.debian_suite, KEYRING)
     else:
         sources = host_sources(config.debian_suite, architecture)
     return Apt(_state(config), sources, architecture, context.execute, pinned=not config.debian_mirror)

@@ -72,7 +72,7 @@ def host_sources(release: str, architecture: str, etc: Path = Path("/etc/apt")) 
     return tuple(sources)
 
 
-def mirror_sources(mirror: str, release: str, keyring: Path = KEYRING) -> tuple[AptSource, ...]:
+def mirror_sources(mirror: str, release: str, keyring: Path) -> tuple[AptSource, ...]:
     """The entries for a mirror.
 
     A mirror with a path segment `debian` has updates, and security updates beside it under `debian-security`, as
