@@ -1,0 +1,255 @@
+"""Read an image from its first byte to its last, without trust: nothing is extracted, memory stays bounded.
+
+`tarfile` reads extended headers of any size into memory and takes a broken header for the end of the archive; the
+Go reader in rkt does neither. So only the parsing of a single header block is left to it.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import hashlib
+import lzma
+import re
+import tarfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import IO
+
+from builder.errors import UserError
+
+_CHUNK = 1 << 20
+_BLOCK = tarfile.BLOCKSIZE
+_MAX_EXTENDED = 64 << 10
+"""Bytes of one extended header: room for two paths of PATH_MAX and much else."""
+_XZ_MEMORY = 256 << 20
+"""Bytes that xz may ask for; its own presets stay below 70 MB."""
+
+_GNU_NAMES = {tarfile.GNUTYPE_LONGNAME: "path", tarfile.GNUTYPE_LONGLINK: "linkpath"}
+_EXTENDED = (tarfile.XHDTYPE, *_GNU_NAMES)
+_PAX_RECORD = re.compile(rb"(\d{1,8}) ([\x21-\x3c\x3e-\x7e]+)=")
+
+_MAGIC = ((b"\x1f\x8b", "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ\0", "xz"))
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an image may not exceed."""
+
+    tar_size: int = 4 << 30
+    entries: int = 500_000
+
+
+class EntryType(Enum):
+    """The entries that rkt extracts."""
+
+    FILE = "-"
+    DIRECTORY = "d"
+    SYMLINK = "l"
+    HARD_LINK = "h"
+    CHARACTER_DEVICE = "c"
+    BLOCK_DEVICE = "b"
+    FIFO = "p"
+
+
+_TYPES = {
+    tarfile.REGTYPE: EntryType.FILE,
+    tarfile.AREGTYPE: EntryType.FILE,
+    tarfile.DIRTYPE: EntryType.DIRECTORY,
+    tarfile.SYMTYPE: EntryType.SYMLINK,
+    tarfile.LNKTYPE: EntryType.HARD_LINK,
+    tarfile.CHRTYPE: EntryType.CHARACTER_DEVICE,
+    tarfile.BLKTYPE: EntryType.BLOCK_DEVICE,
+    tarfile.FIFOTYPE: EntryType.FIFO,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of the archive, with its names as they are stored."""
+
+    name: str
+    type: EntryType
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    mtime: int
+    target: str
+    """Of a symlink or hard link."""
+
+
+class ImageStream:
+    """Iterate over the entries; `read` gives the content of the one that came last, before the next is asked for.
+
+    After the last entry `image_id` and `tar_size` are those of the whole tar. Raises `UserError`, one line that
+    begins with the name of the file, for whatever is not a complete, well-formed tar within the limits.
+    """
+
+    def __init__(self, path: Path, limits: Limits) -> None:
+        self.path = path
+        self.compression = "none"
+        self.tar_size = 0
+        self._limits = limits
+        self._hash = hashlib.sha512()
+        self._buffer = b""
+        self._offset = 0
+        self._left = 0
+        """Bytes of the current entry that were not asked for yet, without its padding."""
+        self._padding = 0
+        self._chunks: Iterator[bytes] = iter(())
+
+    @property
+    def image_id(self) -> str:
+        """ "sha512-" and 128 hex digits over all of the tar that was read (appc spec 0.8.11, Image ID)."""
+        return f"sha512-{self._hash.hexdigest()}"
+
+    def __iter__(self) -> Iterator[Entry]:
+        try:
+            with self.path.open("rb") as file:
+                self._chunks = self._decompressed(file)
+                yield from self._entries()
+        except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+            raise self._fault(f"is truncated or damaged: {error}") from error
+        except OSError as error:
+            raise self._fault(f"cannot be read: {error.strerror or error}") from error
+
+    def read(self, limit: int) -> bytes:
+        """The content of the current entry. Raises `UserError` where it has more than `limit` bytes."""
+        if self._left > limit:
+            raise self._fault(f"has an entry of {self._left} bytes where at most {limit} make sense")
+        size, self._left = self._left, 0
+        return self._exactly(size)
+
+    def _fault(self, what: str) -> UserError:
+        return UserError(f"{self.path} {what}")
+
+    def _entries(self) -> Iterator[Entry]:
+        overrides: dict[str, str] = {}
+        count = 0
+        while True:
+            self._skip(self._left + self._padding)
+            block = self._exactly(_BLOCK)
+            if block == bytes(_BLOCK):
+                self._expect_zeros()
+                return
+            info = self._header(block, overrides)
+            self._left, self._padding = info.size, -info.size % _BLOCK
+            if info.type in _EXTENDED:
+                overrides |= self._extended(info)
+                continue
+            if info.type == tarfile.XGLTYPE:
+                continue
+            count += 1
+            if count > self._limits.entries:
+                raise self._fault(f"has more than {self._limits.entries} entries: no stage1 image has as many")
+            yield self._entry(info)
+            overrides = {}
+
+    def _header(self, block: bytes, overrides: dict[str, str]) -> tarfile.TarInfo:
+        try:
+            info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+            info.size = int(overrides.get("size", info.size))
+        except (tarfile.HeaderError, ValueError) as error:
+            raise self._fault(f"is not a valid tar: {error}") from error
+        info.name = overrides.get("path", info.name)
+        info.linkname = overrides.get("linkpath", info.linkname)
+        if info.size < 0:
+            raise self._fault("is not a valid tar: an entry has a negative size")
+        return info
+
+    def _entry(self, info: tarfile.TarInfo) -> Entry:
+        kind = _TYPES.get(info.type)
+        if kind is None:
+            raise self._fault(f"has an entry {info.name!a} of a type that rkt does not extract: {info.type!a}")
+        if kind is not EntryType.FILE and info.size:
+            raise self._fault(f"is not a valid tar: {info.name!a} is not a file but has content")
+        return Entry(info.name, kind, info.mode & 0o7777, info.uid, info.gid, info.size, int(info.mtime), info.linkname)
+
+    def _extended(self, info: tarfile.TarInfo) -> dict[str, str]:
+        """What a pax or GNU header says about the entry after it."""
+        data = self.read(_MAX_EXTENDED)
+        if info.type in _GNU_NAMES:
+            return {_GNU_NAMES[info.type]: data.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")}
+        records: dict[str, str] = {}
+        while data:
+            match = _PAX_RECORD.match(data)
+            length = int(match[1]) if match else 0
+            if match is None or not match.end() < length <= len(data) or data[length - 1 : length] != b"\n":
+                raise self._fault("is not a valid tar: a pax header is malformed")
+            records[match[2].decode("ascii")] = data[match.end() : length - 1].decode("utf-8", "surrogateescape")
+            data = data[length:]
+        if any(key.startswith("GNU.sparse.") for key in records):
+            raise self._fault("has a sparse entry, which an image may not have")
+        return records
+
+    def _decompressed(self, file: IO[bytes]) -> Iterator[bytes]:
+        start = file.read(_BLOCK)
+        file.seek(0)
+        self.compression = next((name for magic, name in _MAGIC if start.startswith(magic)), "none")
+        if self.compression == "xz":
+            return _unpack_xz(file)
+        if self.compression == "gzip":
+            return _read_chunks(gzip.open(file, "rb"))
+        if self.compression == "bzip2":
+            return _read_chunks(bz2.open(file, "rb"))
+        if start[257:262] != b"ustar":
+            raise self._fault("is not an image: neither a tar nor a tar packed with gzip, bzip2 or xz")
+        return _read_chunks(file)
+
+    def _next_chunk(self) -> bytes:
+        chunk = next(self._chunks, b"")
+        self.tar_size += len(chunk)
+        if self.tar_size > self._limits.tar_size:
+            raise self._fault(f"unpacks to more than {self._limits.tar_size} bytes: no stage1 image is that large")
+        self._hash.update(chunk)
+        return chunk
+
+    def _exactly(self, size: int) -> bytes:
+        parts: list[bytes] = []
+        while size > (have := len(self._buffer) - self._offset):
+            parts.append(self._buffer[self._offset :])
+            size -= have
+            self._refill()
+        self._offset += size
+        return b"".join([*parts, self._buffer[self._offset - size : self._offset]])
+
+    def _skip(self, size: int) -> None:
+        while size > (have := len(self._buffer) - self._offset):
+            size -= have
+            self._refill()
+        self._offset += size
+
+    def _refill(self) -> None:
+        self._buffer, self._offset = self._next_chunk(), 0
+        if not self._buffer:
+            raise self._fault("is truncated: the tar ends too early")
+
+    def _expect_zeros(self) -> None:
+        chunk = self._buffer[self._offset :]
+        while True:
+            if chunk.count(0) != len(chunk):
+                raise self._fault("has data after the end of the tar")
+            if not (chunk := self._next_chunk()):
+                return
+
+
+def _read_chunks(stream: IO[bytes] | gzip.GzipFile | bz2.BZ2File) -> Iterator[bytes]:
+    while chunk := stream.read(_CHUNK):
+        yield chunk
+
+
+def _unpack_xz(file: IO[bytes]) -> Iterator[bytes]:
+    """`lzma.open` sets no limit to the memory that a file may ask for."""
+    unpacker = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
+    while not unpacker.eof:
+        data = file.read(_CHUNK) if unpacker.needs_input else b""
+        if unpacker.needs_input and not data:
+            raise EOFError("the xz stream ends too early")
+        if chunk := unpacker.decompress(data, _CHUNK):
+            yield chunk
+    if unpacker.unused_data or file.read(1):
+        raise lzma.LZMAError("there is data after the xz stream")
