@@ -2,13 +2,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import shutil
 import subprocess
+import sys
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from builder import venv
+from builder import process, venv
 from builder.errors import UserError
 
 
@@ -30,9 +34,27 @@ def make_wheel(folder: Path, content: str) -> str:
     return f"tinypackage==1.0 --hash=sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}\n"
 
 
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new virtual environment, to be copied: making one takes seconds."""
+    folder = tmp_path_factory.mktemp("bare") / "venv"
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    return folder
+
+
 @pytest.fixture
-def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def source(tmp_path: Path, bare: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A source tree that pins one package, which pip finds in a folder instead of an index."""
+    run = process.run
+
+    def copying(argv: Sequence[str | Path], **keywords: Any) -> str:
+        if list(argv[1:3]) != ["-m", "venv"]:
+            return run(argv, **keywords)
+        shutil.rmtree(argv[-1], ignore_errors=True)
+        shutil.copytree(bare, argv[-1], symlinks=True)
+        return ""
+
+    monkeypatch.setattr(process, "run", copying)
     root = tmp_path / "source tree"
     (root / "requirements").mkdir(parents=True)
     (tmp_path / "index").mkdir()

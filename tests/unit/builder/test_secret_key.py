@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from builder import secret_key, venv
+from builder.errors import UserError
+from tests.unit.builder.openpgp import agents_of, make_key, need_gpg, scratch_home
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(autouse=True)
+def this_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check runs in a virtual environment with python-gnupg: here, that of the tests."""
+    monkeypatch.setattr(venv, "python", lambda builddir: Path(sys.executable))
+    monkeypatch.chdir(ROOT)
+
+
+def test_a_key_that_can_sign() -> None:
+    need_gpg()
+    with scratch_home() as home:
+        fingerprint = make_key(home, "good <good@example.com>")
+        agents = agents_of(home)
+        assert secret_key.check(Path("unused"), fingerprint, str(home)) == "good <good@example.com>"
+        assert agents_of(home) == agents
+
+
+def test_a_key_that_is_not_there(tmp_path: Path) -> None:
+    need_gpg()
+    tmp_path.chmod(0o700)
+    with pytest.raises(UserError, match=f"signing key {'0' * 40}: .* has no such secret key") as caught:
+        secret_key.check(Path("unused"), "0" * 40, str(tmp_path))
+    assert caught.value.hint
+
+
+def test_the_answer_is_json(tmp_path: Path) -> None:
+    argv = [sys.executable, "-m", "builder.secret_key", "0" * 40, str(tmp_path / "nowhere")]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "there is no GnuPG home" in json.loads(done.stdout)["error"]
