@@ -135,9 +135,9 @@ def decompressed(archive: Path | BinaryIO) -> Iterator[BinaryIO]:
         stack.callback(buffered.detach)
         start = buffered.peek(6)[:6]
         if start.startswith(b"\x1f\x8b"):
-            yield stack.enter_context(gzip.GzipFile(fileobj=buffered, mode="rb"))
+            yield cast(BinaryIO, stack.enter_context(gzip.GzipFile(fileobj=buffered, mode="rb")))
         elif start.startswith(b"BZh"):
-            yield stack.enter_context(bz2.BZ2File(buffered))
+            yield cast(BinaryIO, stack.enter_context(bz2.BZ2File(buffered)))
         elif start.startswith(b"\xfd7zXZ\0"):
             yield cast(BinaryIO, stack.enter_context(lzma.LZMAFile(buffered)))
         else:

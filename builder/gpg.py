@@ -159,6 +159,18 @@ def find_signer(
     return next(key for key in known if key.fingerprint == fingerprint)
 
 
+def read_clearsigned(document: Path, keys: Sequence[Path], fingerprints: Collection[str]) -> str:
+    """The text of a clear-signed document, without anything around it, after the check that `find_signer` makes."""
+    trusted = {full_fingerprint(item) for item in fingerprints}
+    with throwaway_home() as home:
+        import_keys(home, keys)
+        gpg = open_gpg(home, ["--trust-model", "always", "--no-auto-key-retrieve", "--no-autostart"])
+        with document.open("rb") as stream:
+            result = gpg.decrypt_file(stream)
+        _good_signer(str(result.stderr), trusted, f"{document}: no good signature")
+        return str(result)
+
+
 def full_fingerprint(text: str) -> str:
     """Normalise a fingerprint as people write it. Raises `UserError` for anything shorter than 40 hex digits."""
     plain = text.replace(" ", "").removeprefix("0x").upper()

@@ -110,7 +110,9 @@ def _agree(settings: Iterable[Setting]) -> dict[str, Setting]:
         if before.value != setting.value:
             clashes.append(f"{before.where} ({before.text}) and {setting.where} ({setting.text})")
     if clashes:
-        raise UserError("kernel option fragments contradict each other: " + "; ".join(clashes), hint="remove one of each")
+        raise UserError(
+            "kernel option fragments contradict each other: " + "; ".join(clashes), hint="remove one of each"
+        )
     return first
 
 

@@ -68,9 +68,7 @@ def _comparable(value: str) -> str:
     return str(int(value, 0)) if value.lower().startswith("0x") else value
 
 
-def refuse_lost(
-    missing: Sequence[Setting], final: Mapping[str, str], explanations: Mapping[str, Explanation]
-) -> None:
+def refuse_lost(missing: Sequence[Setting], final: Mapping[str, str], explanations: Mapping[str, Explanation]) -> None:
     """Raise `UserError` that names every lost option, where it was asked for, and why it did not come out."""
     if not missing:
         return

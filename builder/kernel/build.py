@@ -1,0 +1,297 @@
+"""The steps that make the guest kernel: get its source, configure, check, compile."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from builder import fetch, source
+from builder.config import BuildConfig
+from builder.errors import UserError
+from builder.graph import Json, Progress, Step, StepContext
+from builder.kernel import fragments, kernel_org, verify
+from builder.kernel.fragments import Merged, Setting
+from builder.source import SourceKind
+from builder.userland.packages import KERNEL_SOURCE_STEP, kernel_source_package, load_packages
+
+SOURCE_STEP = "kernel-source"
+COMPILE_STEP = "kernel-compile"
+
+FACTS = "kernel.json"
+"""In the output of `COMPILE_STEP`: `{"version", "symbols", "patches", "overrides"}`."""
+
+_MAKE_ARCH = {"amd64": "x86_64"}
+"""appc architecture -> `ARCH` of the kernel's Makefile."""
+
+_OBJECT_LINE = re.compile(r"\s+(?:CC|AS|HOSTCC|AR|LD) ")
+_LINES_PER_SYMBOL = 2.6
+"""Lines of make's output by options that are on, as observed; only the first guess of the progress bar."""
+
+
+def steps(config: BuildConfig) -> tuple[Step, ...]:
+    """The steps for the kernel that `config` asks for.
+
+    The output of the last, `COMPILE_STEP`: `bzImage`, `vmlinux` (stripped, with a PVH entry), `config`, and `FACTS`.
+    Raises `UserError` at once for fragments that cannot be read or contradict each other.
+    """
+    merged = merged_fragments(config)
+    kind = _kind(config)
+    needs: tuple[str, ...] = ()
+    files: tuple[Path, ...] = (config.srcdir / "kernel-configs" / "names.toml", *patches(config))
+    before: tuple[Step, ...] = ()
+    if kind in {None, SourceKind.DOWNLOAD}:
+        before = (_source_step(config, kind),)
+        needs = (SOURCE_STEP,)
+    else:
+        files = (*files, Path(config.kernel_src))
+    compile_step = Step(
+        name=COMPILE_STEP,
+        label="KERNEL",
+        summary=f"compile Linux {config.kernel_version or config.kernel_src}",
+        run=_compile,
+        needs=needs,
+        files=files,
+        params={"options": _options(merged), "arch": config.arch},
+        code=("builder.kernel", "builder.source", "builder.archive"),
+        tools=("gcc", "ld", "make"),
+        resumes=True,
+        heavy=True,
+    )
+    return (*before, compile_step)
+
+
+def merged_fragments(config: BuildConfig) -> Merged:
+    """The fragments of the project, in order of their names, and those of the person, in the order given."""
+    folder = config.srcdir / "kernel-configs" / config.arch
+    ours = [setting for path in sorted(folder.glob("*.config")) for setting in fragments.read(path)]
+    theirs = [setting for path in config.kernel_fragments for setting in fragments.read(path)]
+    return fragments.merge(ours, theirs)
+
+
+def patches(config: BuildConfig) -> tuple[Path, ...]:
+    """The patches for the kernel's source, in order of their names."""
+    return tuple(sorted((config.srcdir / "kernel-configs" / "patches").glob("*.patch")))
+
+
+def _options(merged: Merged) -> dict[str, Json]:
+    """What counts of the fragments: not their comments, nor where in a file an option stands."""
+    return {setting.symbol: setting.value for setting in merged.settings}
+
+
+def _kind(config: BuildConfig) -> SourceKind | None:
+    """What the kernel's source is; `None` for Debian's package."""
+    if config.kernel_src == "debian":
+        return None
+    kind = source.classify(config.kernel_src)
+    if kind is SourceKind.GIT:
+        raise UserError(
+            f"kernel source {config.kernel_src}: not an archive", hint="give the https URL of a tar archive"
+        )
+    return kind
+
+
+def _source_step(config: BuildConfig, kind: SourceKind | None) -> Step:
+    """The step whose output is one source archive."""
+    if kind is None:
+        return Step(
+            name=SOURCE_STEP,
+            label="SOURCE",
+            summary=f"take Debian's source of Linux {config.kernel_version}",
+            run=_take_debian_source,
+            needs=(KERNEL_SOURCE_STEP,),
+            params={"package": kernel_source_package(config)},
+            code=("builder.kernel.build",),
+        )
+    return Step(
+        name=SOURCE_STEP,
+        label="SOURCE",
+        summary=f"download {config.kernel_src}",
+        run=_download_source,
+        files=(kernel_org.keys_folder(config),),
+        params={"url": config.kernel_src},
+        code=("builder.kernel.build", "builder.kernel.kernel_org", "builder.fetch"),
+    )
+
+
+def _take_debian_source(ctx: StepContext) -> None:
+    name = kernel_source_package(ctx.config)
+    directory = ctx.inputs[KERNEL_SOURCE_STEP]
+    found = [package for package in load_packages(directory) if package.name == name]
+    if not found:
+        raise UserError(
+            f"Debian {ctx.config.debian_suite} has no package {name}", hint="see --with-stage1-kernel-version"
+        )
+    ctx.execute(["dpkg-deb", "--extract", directory / found[0].file, ctx.scratch])
+    archives = list((ctx.scratch / "usr" / "src").glob(f"{name}.tar.*"))
+    if len(archives) != 1:
+        raise UserError(f"{found[0].file} holds no source archive")
+    shutil.move(archives[0], ctx.output / archives[0].name)
+    ctx.record("package", f"{name} {found[0].version}")
+
+
+def _download_source(ctx: StepContext) -> None:
+    if ctx.config.offline:
+        raise UserError(
+            f"{ctx.config.kernel_src} is needed and the build is offline", hint="name a local archive instead"
+        )
+    url, _, pin = ctx.config.kernel_src.partition("#sha256=")
+    target = ctx.output / url.rpartition("/")[2]
+    if pin:
+        digest = fetch.fetch(url, target, sha256=pin, progress=ctx.progress)
+    else:
+        digest = kernel_org.fetch_verified(url, target, ctx)
+    ctx.record("sha256", digest)
+
+
+def _compile(ctx: StepContext) -> None:
+    with _plain_directory(ctx.scratch) as work:
+        tree = work / "linux"
+        if not (work / "unpacked").exists():
+            applied = _place_source(ctx, tree)
+            (work / "unpacked").write_text(json.dumps(applied))
+        objects = tree / "objects"
+        objects.mkdir(exist_ok=True)
+        merged = merged_fragments(ctx.config)
+        if not (work / "configured").exists():
+            _configure(ctx, tree, objects, merged)
+            (work / "configured").touch()
+        _make_images(ctx, tree, objects)
+        _collect(ctx, objects, merged, json.loads((work / "unpacked").read_text()))
+
+
+@contextlib.contextmanager
+def _plain_directory(scratch: Path) -> Iterator[Path]:
+    """`scratch`, or where the kernel's Makefile would refuse its name a directory that it takes."""
+    if not re.search(r"[\s:]", str(scratch)):
+        yield scratch
+        return
+    with tempfile.TemporaryDirectory(prefix="mkstage1-kernel-") as name:
+        yield Path(name)
+
+
+def _place_source(ctx: StepContext, tree: Path) -> list[str]:
+    """Make the tree, patched; return the names of the patches applied."""
+    if tree.exists():
+        shutil.rmtree(tree)
+    if SOURCE_STEP in ctx.inputs:
+        (archive,) = ctx.inputs[SOURCE_STEP].iterdir()
+        source.unpack(archive, tree, ctx)
+    elif _kind(ctx.config) is SourceKind.DIRECTORY:
+        source.copy_directory(Path(ctx.config.kernel_src), tree, ctx)
+    else:
+        source.unpack(Path(ctx.config.kernel_src), tree, ctx)
+    if not (tree / "Kconfig").is_file() or not (tree / "scripts" / "kconfig").is_dir():
+        raise UserError(f"{ctx.config.kernel_src}: not the source of a kernel", hint="see --with-stage1-kernel-src")
+    if (tree / ".config").exists() or (tree / "include" / "config").exists():
+        ctx.detail("the source holds products of an earlier build: cleaning the copy")
+        ctx.execute(["make", "-C", tree, "mrproper"])
+    return source.apply_patches(tree, list(patches(ctx.config)), ctx)
+
+
+def _configure(ctx: StepContext, tree: Path, objects: Path, merged: Merged) -> None:
+    """Write `.config` and check that it is what the fragments ask for."""
+    for override in merged.overrides:
+        ctx.notice(f"{override.theirs.where}: {override.theirs.text} replaces {override.ours.text}")
+    names = fragments.Names.load(ctx.config.srcdir / "kernel-configs" / "names.toml")
+    known = verify.known_symbols(tree)
+    settings, notes = fragments.translate(merged.settings, known, names)
+    for note in notes:
+        ctx.detail(note)
+    verify.check_known(settings, known)
+    ctx.execute(
+        ["sh", "scripts/kconfig/merge_config.sh", "-n", "-O", objects, *_write_fragments(settings, objects)],
+        cwd=tree,
+        env=_environment(ctx),
+    )
+    final = verify.read_config(objects / ".config")
+    missing = verify.lost(settings, final)
+    if missing:
+        reasons = verify.explain([setting.symbol for setting in missing], tree, objects, ctx)
+        verify.refuse_lost(missing, final, reasons)
+
+
+def _write_fragments(settings: Sequence[Setting], objects: Path) -> list[Path]:
+    """The fragments again, with this kernel's names and each option once, for the kernel's script.
+
+    Their own names may hold what that script cannot bear, such as spaces.
+    """
+    texts: dict[Path, list[str]] = {}
+    for setting in settings:
+        texts.setdefault(setting.fragment, []).append(setting.text)
+    folder = objects / "fragments"
+    folder.mkdir(exist_ok=True)
+    written = []
+    for number, (fragment, lines) in enumerate(texts.items()):
+        path = folder / f"{number:02}-{re.sub(r'[^A-Za-z0-9.-]', '_', fragment.name)}"
+        path.write_text("\n".join(lines) + "\n")
+        written.append(path)
+    return written
+
+
+def _environment(ctx: StepContext) -> dict[str, str]:
+    """What makes two builds the same, wherever and whenever they run."""
+    stamp = time.strftime("%a %b %d %H:%M:%S UTC %Y", time.gmtime(ctx.epoch))
+    return {
+        "ARCH": _MAKE_ARCH[ctx.config.arch],
+        "KBUILD_BUILD_TIMESTAMP": stamp,
+        "KBUILD_BUILD_USER": "mkstage1",
+        "KBUILD_BUILD_HOST": "mkstage1",
+        "KBUILD_BUILD_VERSION": "1",
+        "SOURCE_DATE_EPOCH": str(ctx.epoch),
+    }
+
+
+def _make_images(ctx: StepContext, tree: Path, objects: Path) -> None:
+    """Compile. `objects` lies in `tree`, so the compiler sees relative names only; the map is for what else it sees."""
+    launcher = ctx.config.compiler_launcher
+    compiler = [f"CC={launcher} gcc"] if launcher else []
+    flags = f"-ffile-prefix-map={tree}=. -ffile-prefix-map={objects}=."
+    total = int(len(verify.read_config(objects / ".config")) * _LINES_PER_SYMBOL)
+    with ctx.progress(total, "objects") as bar:
+        counter = _Counter(bar, total)
+        ctx.execute(
+            ["make", "-C", tree, f"O={objects}", f"-j{ctx.jobs}", *compiler, f"KCFLAGS={flags}", "bzImage", "vmlinux"],
+            env=_environment(ctx) | ({"CCACHE_BASEDIR": str(tree), "CCACHE_NOHASHDIR": "1"} if launcher else {}),
+            on_line=counter.line,
+        )
+        bar.grow(counter.seen)
+
+
+class _Counter:
+    """Counts the objects that make names; says in time when there are more than expected."""
+
+    def __init__(self, bar: Progress, total: int) -> None:
+        self._bar = bar
+        self._total = total
+        self.seen = 0
+
+    def line(self, text: str) -> None:
+        if _OBJECT_LINE.match(text) is None:
+            return
+        self.seen += 1
+        if self.seen >= self._total:
+            self._total += max(1, self._total // 20)
+            self._bar.grow(self._total)
+        self._bar.advance()
+
+
+def _collect(ctx: StepContext, objects: Path, merged: Merged, applied: list[str]) -> None:
+    shutil.copyfile(objects / "arch" / "x86" / "boot" / "bzImage", ctx.output / "bzImage")
+    ctx.execute(["strip", "--strip-all", "-o", ctx.output / "vmlinux", objects / "vmlinux"])
+    (ctx.output / "vmlinux").chmod(0o644)
+    shutil.copyfile(objects / ".config", ctx.output / "config")
+    facts: dict[str, Json] = {
+        "version": (objects / "include" / "config" / "kernel.release").read_text().strip(),
+        "symbols": sum(value in {"y", "m"} for value in verify.read_config(objects / ".config").values()),
+        "patches": list(applied),
+        "overrides": [override.theirs.text for override in merged.overrides],
+    }
+    (ctx.output / FACTS).write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n")
+    for key, value in facts.items():
+        ctx.record(key, value)
