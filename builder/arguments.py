@@ -16,7 +16,7 @@ from builder.errors import UserError
 from builder.options import OPTIONS, VARIABLES, Content, Option, Spelling
 
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://.|[\w.+-]+@[^/:@]+:.")
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://.")
 _WIDTH = 100
 
 
@@ -59,7 +59,7 @@ class Notes:
 
 
 def is_url(text: str) -> bool:
-    """Say whether a source is a URL (`https://host/path`, `user@host:path`) rather than a path."""
+    """Say whether a source is a URL (`scheme://...`) rather than a path."""
     return _URL.match(text) is not None
 
 

@@ -66,7 +66,6 @@ def resolve(arguments: Arguments, srcdir: Path, notes: Notes, probe: resolve_kvm
     """Decide everything that the options leave open. Raises `UserError` for what contradicts or is not there."""
     stage1 = _stage1(arguments, srcdir, notes)
     arch = _arch(srcdir, stage1.flavors)
-    signing = _signing(arguments, notes)
     kvm = resolve_kvm.KvmChoice()
     purposes = {"python"}
     if "kvm" in stage1.flavors:
@@ -75,6 +74,7 @@ def resolve(arguments: Arguments, srcdir: Path, notes: Notes, probe: resolve_kvm
     else:
         for name in resolve_kvm.KVM_OPTIONS:
             notes.ignore(arguments, name, "the kvm flavor is not built")
+    signing = _signing(arguments, notes, other_use=kvm.checks_signature)
     if stage1.flavors and signing.signing_key != "none":
         purposes.add("signing")
     launcher = _launcher(arguments)
@@ -210,27 +210,36 @@ def _arch(srcdir: Path, flavors: tuple[str, ...]) -> str:
     return arch
 
 
-def _signing(arguments: Arguments, notes: Notes) -> Signing:
+def _signing(arguments: Arguments, notes: Notes, *, other_use: bool) -> Signing:
+    """Who signs. `other_use` says that keys of the GnuPG home are of use without a signing key, too."""
     key = arguments["signing-key"].replace(" ", "").removeprefix("0x").upper()
-    if key in ("", "NONE"):
-        for name in ("gnupg-home", "passphrase-file"):
-            notes.ignore(arguments, name, "it belongs to --with-signing-key=FINGERPRINT")
-        return Signing(key.lower())
-    if not _FINGERPRINT.fullmatch(key):
+    named = key not in ("", "NONE")
+    if named and not _FINGERPRINT.fullmatch(key):
         raise UserError(
             f"--with-signing-key is not a full fingerprint: {arguments['signing-key']}",
             hint="write the 40 digits that `gpg --list-secret-keys` prints, or none",
         )
-    home = arguments["gnupg-home"] or arguments.variables.get("GNUPGHOME", "")
+    home = passphrase = ""
+    if named or other_use:
+        home = arguments["gnupg-home"] or arguments.variables.get("GNUPGHOME", "")
+    else:
+        notes.ignore(arguments, "gnupg-home", "nothing is taken from it without --with-signing-key=FINGERPRINT")
     if home and not Path(home).is_dir():
         raise UserError(f"GnuPG home {home} is not a directory", hint="see --with-gnupg-home")
-    passphrase = arguments["passphrase-file"]
-    if passphrase:
-        if not Path(passphrase).is_file():
-            raise UserError(f"passphrase file {passphrase} does not exist", hint="see --with-passphrase-file")
-        if Path(passphrase).stat().st_mode & 0o077:
-            notes.warnings.append(f"passphrase file {passphrase} can be read by others: chmod 600 mends that")
-    return Signing(key, home, passphrase)
+    if named:
+        passphrase = _passphrase_file(arguments, notes)
+    else:
+        notes.ignore(arguments, "passphrase-file", "it belongs to --with-signing-key=FINGERPRINT")
+    return Signing(key if named else key.lower(), home, passphrase)
+
+
+def _passphrase_file(arguments: Arguments, notes: Notes) -> str:
+    name = arguments["passphrase-file"]
+    if name and not Path(name).is_file():
+        raise UserError(f"passphrase file {name} does not exist", hint="see --with-passphrase-file")
+    if name and Path(name).stat().st_mode & 0o077:
+        notes.warnings.append(f"passphrase file {name} can be read by others: chmod 600 mends that")
+    return name
 
 
 def _launcher(arguments: Arguments) -> str:

@@ -33,7 +33,10 @@ _HYPERVISORS = ("lkvm", "qemu")
 _ANSWER_SECONDS = 10
 _SERIES = re.compile(r"\d+\.\d+")
 _FULL_VERSION = re.compile(r"\d+\.\d+\.\d+")
-_URL_VERSION = re.compile(r"linux-(\d+(?:\.\d+){1,2})\.tar\.(?:xz|gz)")
+_URL_VERSION = re.compile(r"/linux-(\d+(?:\.\d+){1,2})\.tar\.(?:xz|gz)$")
+_PIN = "#sha256="
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_ARCHIVE_URL = re.compile(r"\.(tar(\.\w+)?|tgz|tbz2|txz)$")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 Probe = Callable[[str], bool]
@@ -56,13 +59,22 @@ class KvmChoice:
     def purposes(self) -> frozenset[str]:
         """What these choices need on this machine, in the words of requirements.toml."""
         purposes = {"kernel", "packages"}
-        if self.kernel_src.startswith("https:"):
+        if self.checks_signature:
             purposes.add("kernel.org signature")
         if "lkvm" in self.hypervisors:
             purposes.add("lkvm")
-        if is_url(self.lkvm_src):
+        if is_url(self.lkvm_src) or _is_checkout(self.lkvm_src) or _is_checkout(self.kernel_src):
             purposes.add("git source")
         return frozenset(purposes)
+
+    @property
+    def checks_signature(self) -> bool:
+        """The kernel's source is downloaded and has no digest to check but the signed ones of kernel.org."""
+        return is_url(self.kernel_src) and _PIN not in self.kernel_src
+
+
+def _is_checkout(source: str) -> bool:
+    return source.startswith("/") and (Path(source) / ".git").exists()
 
 
 def answers(repository: str) -> bool:
@@ -129,6 +141,8 @@ def _lkvm_source(arguments: Arguments) -> str:
     source, origin = arguments["stage1-lkvm-src"], "--with-stage1-lkvm-src"
     if source == "auto":
         source, origin = arguments.variables.get("LKVM_SRC", ""), "LKVM_SRC"
+    if is_url(source) and _ARCHIVE_URL.search(source):
+        raise UserError(f"{source} is no git repository", hint="download the tarball, and name the file")
     if source and not is_url(source):
         path = Path(source)
         if not path.exists():
@@ -177,12 +191,22 @@ def _kernel(arguments: Arguments, notes: Notes) -> tuple[str, str]:
     return source, ""
 
 
-def _version_of_url(url: str, version: str) -> str:
+def _version_of_url(source: str, version: str) -> str:
+    """The version of a tarball behind a URL; empty where neither its name nor the option tells."""
+    url, _, pin = source.partition(_PIN)
     if not url.startswith("https://"):
         raise UserError(f"--with-stage1-kernel-src takes https URLs, not {url}", hint="download it, and name the file")
-    found = _URL_VERSION.search(url.rpartition("/")[2])
+    if pin and not _DIGEST.fullmatch(pin):
+        raise UserError(
+            f"{source}: what follows {_PIN} is no SHA-256", hint="write the 64 digits that sha256sum prints"
+        )
+    found = _URL_VERSION.search(url)
     if found is None:
-        raise UserError(f"{url} does not end in linux-VERSION.tar.xz", hint="name a tarball of kernel.org")
+        if not pin:
+            raise UserError(
+                f"{url} is no /linux-VERSION.tar.xz", hint=f"name a tarball of kernel.org, or add {_PIN}DIGEST"
+            )
+        return version
     if version and version != found[1]:
         raise UserError(
             f"--with-stage1-kernel-version is {version}, and the tarball is {found[1]}", hint="leave the version out"

@@ -320,7 +320,9 @@ def test_the_option_comes_before_the_variable(source: Path) -> None:
         (["--with-stage1-kernel-src=/no/such"], "source of the kernel /no/such does not exist"),
         (["--with-stage1-kernel-src=/"], "/ is no source of Linux: it has no Kbuild"),
         (["--with-stage1-kernel-src=http://x/linux-6.1.1.tar.xz"], "--with-stage1-kernel-src takes https URLs"),
-        (["--with-stage1-kernel-src=https://x/y.tar.xz"], "https://x/y.tar.xz does not end in linux-VERSION.tar.xz"),
+        (["--with-stage1-kernel-src=https://x/y.tar.xz"], "https://x/y.tar.xz is no /linux-VERSION.tar.xz"),
+        (["--with-stage1-kernel-src=https://x/y.tar.xz#sha256=0"], "https://x/y.tar.xz#sha256=0: what follows"),
+        (["--with-stage1-lkvm-src=https://x/y.tar.gz"], "https://x/y.tar.gz is no git repository"),
         (
             ["--with-stage1-kernel-src=https://x/linux-6.1.1.tar.xz", "--with-stage1-kernel-version=6.1.2"],
             "--with-stage1-kernel-version is 6.1.2, and the tarball is 6.1.1",
@@ -352,6 +354,28 @@ def test_kernel_sources(source: Path, argv: list[str], kernel: tuple[str, str]) 
     resolution, _ = decide(source, *argv)
     assert (resolution.config.kernel_src, resolution.config.kernel_version) == kernel
     assert ("kernel.org signature" in resolution.purposes) == kernel[0].startswith("https:")
+
+
+def test_a_kernel_with_a_digest_may_come_from_anywhere(source: Path) -> None:
+    pinned = f"https://x/mine.tar.gz#sha256={'a' * 64}"
+    resolution, _ = decide(source, f"--with-stage1-kernel-src={pinned}")
+    assert (resolution.config.kernel_src, resolution.config.kernel_version) == (pinned, "")
+    assert "kernel.org signature" not in resolution.purposes
+
+
+def test_keys_for_kernel_org_come_from_the_gnupg_home(source: Path, tmp_path: Path) -> None:
+    argv = (f"--with-gnupg-home={tmp_path}", "--with-stage1-kernel-version=6.1.100")
+    resolution, notes = decide(source, *argv)
+    assert resolution.config.gnupg_home == str(tmp_path)
+    assert resolution.config.signing_key == ""
+    assert notes.ignored == []
+
+
+def test_a_git_checkout_needs_git(source: Path) -> None:
+    folder = lkvm_tree(source.parent / "kvmtool")
+    assert "git source" not in decide(source, f"--with-stage1-lkvm-src={folder}")[0].purposes
+    (folder / ".git").mkdir()
+    assert "git source" in decide(source, f"--with-stage1-lkvm-src={folder}")[0].purposes
 
 
 def test_a_kernel_directory_has_no_version(source: Path) -> None:
