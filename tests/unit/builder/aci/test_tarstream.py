@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import bz2
+import gzip
+import hashlib
+import lzma
+import tarfile
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from builder.aci.tarstream import Entry, EntryType, ImageStream, Limits
+from builder.errors import UserError
+from tests.unit.builder.aci.tars import directory, entry, symlink, tar_bytes, write
+
+LONG = "rootfs/" + "long/" * 60 + "name"
+SAMPLE = tar_bytes(
+    entry("manifest", b"{}"), directory("rootfs"), entry(LONG, b"x" * 700), symlink("rootfs/l", "t" * 150)
+)
+
+
+def read(path: Path, limits: Limits | None = None) -> list[Entry]:
+    return list(ImageStream(path, limits or Limits()))
+
+
+@pytest.mark.parametrize(
+    ("name", "compress"),
+    [("gzip", gzip.compress), ("bzip2", bz2.compress), ("xz", lzma.compress), ("none", lambda data: data)],
+)
+def test_whatever_rkt_unpacks_is_read(name: str, compress: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    path = tmp_path / "x.aci"
+    path.write_bytes(compress(SAMPLE))
+    stream = ImageStream(path, Limits())
+    contents = [
+        (item.name, item.type, stream.read(1000) if item.type is EntryType.FILE else item.target) for item in stream
+    ]
+    assert contents == [
+        ("manifest", EntryType.FILE, b"{}"),
+        ("rootfs", EntryType.DIRECTORY, ""),
+        (LONG, EntryType.FILE, b"x" * 700),
+        ("rootfs/l", EntryType.SYMLINK, "t" * 150),
+    ]
+    assert stream.compression == name
+    assert (stream.image_id, stream.tar_size) == (f"sha512-{hashlib.sha512(SAMPLE).hexdigest()}", len(SAMPLE))
+
+
+@pytest.mark.parametrize("format", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_long_names_of_both_formats_are_read(format: int, tmp_path: Path) -> None:
+    path = tmp_path / "x.aci"
+    path.write_bytes(tar_bytes(entry(LONG, b"1"), symlink("rootfs/l", LONG), format=format))
+    assert [(item.name, item.target) for item in read(path)] == [(LONG, ""), ("rootfs/l", LONG)]
+
+
+def test_content_that_is_not_asked_for_is_skipped(tmp_path: Path) -> None:
+    path = write(tmp_path / "x", entry("a", bytes(3 << 20)), entry("b", b"b"))
+    assert [item.name for item in read(path)] == ["a", "b"]
+
+
+def _header(**fields: Any) -> bytes:
+    info, _ = entry("x", b"", **fields)
+    return info.tobuf(tarfile.USTAR_FORMAT)
+
+
+def _pax(content: bytes, size: int | None = None) -> bytes:
+    header = _header(type=tarfile.XHDTYPE, size=len(content) if size is None else size)
+    return header + content + bytes(-len(content) % 512)
+
+
+END = bytes(1024)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "is not an image"),
+        (b"hello world" * 100, "is not an image"),
+        (gzip.compress(b"hello world" * 100), "is not a valid tar"),
+        (gzip.compress(b""), "is truncated"),
+        (gzip.compress(SAMPLE)[:-40], "is truncated"),
+        (gzip.compress(SAMPLE)[:60] + b"damage" + gzip.compress(SAMPLE)[66:], "truncated or damaged"),
+        (gzip.compress(SAMPLE) + b"garbage", "truncated or damaged"),
+        (lzma.compress(SAMPLE)[:-20], "truncated or damaged"),
+        (lzma.compress(SAMPLE) + b"garbage", "truncated or damaged: there is data after the xz stream"),
+        (b"\xfd7zXZ\0" + bytes(100), "truncated or damaged"),
+        (bz2.compress(SAMPLE)[:-20], "truncated or damaged"),
+        (SAMPLE[:512], "is truncated: the tar ends too early"),
+        (SAMPLE[:1024], "is truncated: the tar ends too early"),
+        (SAMPLE + b"x", "has data after the end of the tar"),
+        (SAMPLE + SAMPLE, "has data after the end of the tar"),
+        (_header() + _header()[:200] + b"?" + _header()[201:] + END, "is not a valid tar: bad checksum"),
+        (_header(type=tarfile.GNUTYPE_SPARSE) + END, "of a type that rkt does not extract"),
+        (_header(type=b"7") + END, "of a type that rkt does not extract"),
+        (_header(type=tarfile.DIRTYPE, size=512) + bytes(512) + END, "is not a file but has content"),
+        (_pax(b"rubbish") + END, "a pax header is malformed"),
+        (_pax(b"99 path=x\n") + END, "a pax header is malformed"),
+        (_pax(b"3 a=b\n") + END, "a pax header is malformed"),
+        (_pax(b"11 size=-5\n") + _header() + END, "is not a valid tar: an entry has a negative size"),
+        (_pax(b"12 size=abc\n") + _header() + END, "is not a valid tar"),
+        (_pax(b"22 GNU.sparse.major=1\n") + _header() + END, "has a sparse entry"),
+        (_pax(b"", size=1 << 31) + END, "has an entry of 2147483648 bytes where at most"),
+    ],
+)
+def test_hostile_and_broken_files_are_one_clear_line(data: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.aci"
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=message) as caught:
+        read(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["nothing", "."])
+def test_files_that_cannot_be_read_are_named(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be read"):
+        read(tmp_path / name)
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, lzma.compress])
+def test_a_bomb_stops_at_the_limit_in_little_memory(compress: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    bomb = _header(size=64 << 20) + bytes(64 << 20)
+    path = tmp_path / "x.aci"
+    path.write_bytes(compress(bomb))
+    assert path.stat().st_size < 100_000
+    del bomb
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError, match="unpacks to more than 33554432 bytes"):
+            read(path, Limits(tar_size=32 << 20))
+        assert tracemalloc.get_traced_memory()[1] < 24 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_too_many_entries_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "x", *(entry(f"{number}") for number in range(4)))
+    assert len(read(path, Limits(entries=4))) == 4
+    with pytest.raises(UserError, match="has more than 3 entries"):
+        read(path, Limits(entries=3))
+
+
+def test_content_above_the_limit_is_refused(tmp_path: Path) -> None:
+    stream = ImageStream(write(tmp_path / "x", entry("manifest", bytes(2000))), Limits())
+    with pytest.raises(UserError, match="has an entry of 2000 bytes where at most 1999 make sense"):
+        for _ in stream:
+            stream.read(1999)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(0, len(SAMPLE) - 1), st.binary(min_size=1, max_size=12)), max_size=4), st.data())
+def test_damage_never_ends_in_anything_but_a_clear_line(
+    tmp_path_factory: pytest.TempPathFactory, damage: list[tuple[int, bytes]], data: st.DataObject
+) -> None:
+    content = bytearray(SAMPLE[: data.draw(st.integers(0, len(SAMPLE)))])
+    for position, replacement in damage:
+        content[position : position + len(replacement)] = replacement
+    path = tmp_path_factory.getbasetemp() / "damaged.aci"
+    path.write_bytes(bytes(content))
+    try:
+        found = read(path)
+    except UserError as error:
+        assert "\n" not in str(error)
+    else:
+        assert len(found) <= 6
