@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import sys
 import tempfile
 from pathlib import Path
@@ -41,10 +42,23 @@ def ensure(srcdir: Path, builddir: Path, cache_dir: Path, *, offline: bool) -> b
     stamp.unlink(missing_ok=True)
     process.run([sys.executable, "-m", "venv", "--clear", folder])
     _install(python(builddir), requirements, cache_dir, offline=offline)
-    # `python -m builder` works from any directory.
-    (_site_packages(builddir) / "mkstage1.pth").write_text(f"{srcdir}\n")
+    _write_program(srcdir, builddir)
     stamp.write_text(wanted)
     return True
+
+
+def _write_program(srcdir: Path, builddir: Path) -> None:
+    """`venv/bin/mkstage1`, which works in any directory and is about this build directory unless told otherwise."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    (builddir / "venv" / "lib" / version / "site-packages" / "mkstage1.pth").write_text(f"{srcdir}\n")
+    program = python(builddir).with_name("mkstage1")
+    program.write_text(
+        "#!/bin/sh\n"
+        f'[ -n "$MKSTAGE1_BUILDDIR" ] || export MKSTAGE1_BUILDDIR={shlex.quote(str(builddir))}\n'
+        # -P: a folder named builder in the current directory is not meant.
+        f'exec {shlex.quote(str(python(builddir)))} -P -m builder "$@"\n'
+    )
+    program.chmod(0o755)
 
 
 def ensure_dev(config: BuildConfig) -> bool:
@@ -112,10 +126,6 @@ def _interpreter() -> str:
 
 def _read(stamp: Path) -> str:
     return stamp.read_text() if stamp.exists() else ""
-
-
-def _site_packages(builddir: Path) -> Path:
-    return builddir / "venv" / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
 
 
 def main() -> int:

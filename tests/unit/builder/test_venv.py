@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -70,11 +71,24 @@ def value(builddir: Path) -> str:
     return subprocess.run(argv, cwd="/", capture_output=True, text=True, check=True).stdout.strip()
 
 
+def program(source: Path, builddir: Path, cwd: Path) -> str:
+    """What a stand-in for the toolchain says when `mkstage1 graph` is called."""
+    (source / "builder").mkdir()
+    (source / "builder" / "__main__.py").write_text(
+        "import os, sys; print(os.environ['MKSTAGE1_BUILDDIR'], sys.argv[1:])"
+    )
+    (cwd / "builder").mkdir()
+    argv = [str(builddir / "venv" / "bin" / "mkstage1"), "graph"]
+    env = {name: value for name, value in os.environ.items() if name != "MKSTAGE1_BUILDDIR"}
+    return subprocess.run(argv, cwd=cwd, env=env, capture_output=True, text=True, check=True).stdout.strip()
+
+
 def test_a_virtual_environment_is_made_once_and_again_when_its_pins_change(source: Path, tmp_path: Path) -> None:
     builddir, cache = tmp_path / "build dir", tmp_path / "cache"
     assert venv.ensure(source, builddir, cache, offline=False)
     assert value(builddir) == f"first {source}"
     assert not venv.ensure(source, builddir, cache, offline=False)
+    assert program(source, builddir, tmp_path) == f"{builddir} ['graph']"
 
     (tmp_path / "index" / "tinypackage-1.0-py3-none-any.whl").unlink()
     assert venv.ensure(source, tmp_path / "other", cache, offline=True), "the wheels are in the cache"
