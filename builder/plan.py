@@ -1,0 +1,118 @@
+"""The whole of a build: which steps a configuration asks for, and which of their files are wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from builder import image, launcher
+from builder.config import BuildConfig
+from builder.errors import UserError
+from builder.flavor import Flavor, load
+from builder.graph import Plan, Product, Step
+from builder.hypervisor import lkvm, qemu
+from builder.kernel import build as kernel
+from builder.userland import packages
+from builder.userland import steps as userland
+
+LOADER = "usr/lib64/ld-linux-x86-64.so.2"
+PYTHON = "usr/bin/python3"
+KERNEL_IMAGE = "kernel_image"
+"""Name of the kernel at the top of an image, as rkt 1.27 and later name it."""
+
+
+def plan(config: BuildConfig) -> Plan:
+    """Every step of the flavors and hypervisors that the configuration names, and what lands in `bin/`.
+
+    Raises `UserError` for a flavor's folder that cannot be read.
+    """
+    flavors = [load(config.srcdir / "flavors" / name) for name in config.flavors]
+    if not flavors:
+        return Plan(())
+    steps = [*_packages(config), *kernel.steps(config), userland.step(config), launcher.step(config)]
+    if "lkvm" in config.hypervisors:
+        steps += lkvm.steps(config)
+    if "qemu" in config.hypervisors:
+        steps.append(qemu.step(config))
+    products: list[Product] = []
+    for flavor in flavors:
+        flavored = image.flavor_step(config, flavor, _values(config, flavor))
+        steps.append(flavored)
+        for hypervisor in config.hypervisors:
+            file = _file_name(config, flavor, hypervisor)
+            archive = _archive(config, flavor, hypervisor, flavored)
+            steps.append(archive)
+            products.append(Product(archive.name, image.ARCHIVE, file))
+            if image.signed(config):
+                signature = image.sign_step(config, archive, file)
+                steps.append(signature)
+                products.append(Product(signature.name, image.signature_name(file), image.signature_name(file)))
+        products += _links(config, flavor)
+    if image.signed(config):
+        signatures = [step for step in steps if step.name.startswith("sign-")]
+        key = image.public_key_name(config)
+        products.append(Product(signatures[0].name, key, key))
+    return Plan(tuple(steps), tuple(products))
+
+
+def _packages(config: BuildConfig) -> Iterator[Step]:
+    """The steps that resolve and fetch packages: one resolution, and a download for each part that can change."""
+    guest = {
+        name for part in ("userland", "launcher") for name in userland.package_names(userland.lists_of(config, part))
+    }
+    downloads = [packages.download_step(packages.USERLAND_STEP, guest, "the packages of the userland")]
+    wanted = set(guest)
+    if "qemu" in config.hypervisors:
+        names = userland.package_names(userland.lists_of(config, "qemu"))
+        downloads.append(packages.download_step(packages.QEMU_STEP, names, "the packages of qemu"))
+        wanted |= set(names)
+    if config.kernel_src == "debian":
+        name = packages.kernel_source_package(config)
+        downloads.append(packages.download_step(packages.KERNEL_SOURCE_STEP, [name], name))
+        wanted.add(name)
+    yield packages.resolve_step(config, wanted)
+    yield from downloads
+
+
+def _archive(config: BuildConfig, flavor: Flavor, hypervisor: str, flavored: Step) -> Step:
+    if hypervisor not in flavor.kernels:
+        raise UserError(
+            f"flavor {flavor.name} cannot be built with {hypervisor}",
+            hint=f"{flavor.folder / 'flavor.toml'} knows {', '.join(flavor.kernels)}",
+        )
+    layers = {userland.NAME: "userland", launcher.NAME: "launcher", flavored.name: "flavor"}
+    parts = [image.Part(kernel.COMPILE_STEP, flavor.kernels[hypervisor], KERNEL_IMAGE, "kernel")]
+    if hypervisor == "lkvm":
+        parts.append(image.Part(lkvm.NAME, lkvm.PROGRAM, "lkvm", "lkvm"))
+    else:
+        layers[qemu.NAME] = "qemu"
+    return image.aci_step(config, flavor, hypervisor, layers, parts)
+
+
+def _values(config: BuildConfig, flavor: Flavor) -> dict[str, str]:
+    """What the templates of a flavor can refer to."""
+    return {
+        "flavor": flavor.name,
+        "version": config.flavors_version,
+        "arch": config.arch,
+        "loader": LOADER,
+        "library_path": userland.library_directory(config.arch),
+        "python": PYTHON,
+        "launcher": launcher.ARCHIVE,
+    }
+
+
+def _file_name(config: BuildConfig, flavor: Flavor, hypervisor: str) -> str:
+    """rkt's rule: the hypervisor is part of the name where there are several of them."""
+    return f"stage1-{flavor.name}.aci" if len(config.hypervisors) == 1 else f"stage1-{flavor.name}-{hypervisor}.aci"
+
+
+def _links(config: BuildConfig, flavor: Flavor) -> Iterator[Product]:
+    """The short names: the flavor's own for the image of the first hypervisor, and `stage1-lkvm.aci`."""
+    wanted = {f"stage1-{flavor.name}.aci": _file_name(config, flavor, config.hypervisors[0])}
+    if "lkvm" in config.hypervisors and flavor.name == "kvm":
+        wanted["stage1-lkvm.aci"] = _file_name(config, flavor, "lkvm")
+    for name, target in wanted.items():
+        if name != target:
+            yield Product(name=name, link=target)
+            if image.signed(config):
+                yield Product(name=image.signature_name(name), link=image.signature_name(target))
