@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from builder.archive import safe_extract
 from builder.errors import UserError
+from builder.fetch import fetch
 from builder.graph import StepContext
 from builder.process import CommandError
 
@@ -57,6 +58,31 @@ def classify(location: str) -> SourceKind:
     raise UserError(
         f"source {location!r} does not exist", hint="give a directory, a tar archive or a URL that has a scheme"
     )
+
+
+def place(location: str, revision: str, tree: Path, ctx: StepContext) -> Checkout:
+    """Make the directory `tree` of whatever `location` is; `revision` counts for a git repository only.
+
+    An archive from the network has no signature that this could check: it must be pinned, `URL#sha256=DIGEST`.
+    """
+    kind = classify(location)
+    if kind is SourceKind.DIRECTORY:
+        return copy_directory(Path(location), tree, ctx)
+    if kind is SourceKind.GIT:
+        return checkout(location, revision, tree, ctx)
+    if kind is SourceKind.ARCHIVE:
+        unpack(Path(location), tree, ctx)
+        return Checkout("")
+    url, _, digest = location.partition("#sha256=")
+    if not digest:
+        raise UserError(f"{location}: not pinned", hint=f"write {location}#sha256=DIGEST, or name a git repository")
+    if ctx.config.offline:
+        raise UserError(f"{location} is needed and the build is offline", hint="name a local archive instead")
+    archive = ctx.scratch / "source.archive"
+    fetch(url, archive, sha256=digest, progress=ctx.progress)
+    unpack(archive, tree, ctx)
+    archive.unlink()
+    return Checkout("")
 
 
 def unpack(archive: Path, tree: Path, ctx: StepContext) -> None:

@@ -182,10 +182,8 @@ def _place_source(ctx: StepContext, tree: Path) -> list[str]:
     if SOURCE_STEP in ctx.inputs:
         (archive,) = ctx.inputs[SOURCE_STEP].iterdir()
         source.unpack(archive, tree, ctx)
-    elif _kind(ctx.config) is SourceKind.DIRECTORY:
-        source.copy_directory(Path(ctx.config.kernel_src), tree, ctx)
     else:
-        source.unpack(Path(ctx.config.kernel_src), tree, ctx)
+        source.place(ctx.config.kernel_src, "", tree, ctx)
     if not (tree / "Kconfig").is_file() or not (tree / "scripts" / "kconfig").is_dir():
         raise UserError(f"{ctx.config.kernel_src}: not the source of a kernel", hint="see --with-stage1-kernel-src")
     if (tree / ".config").exists() or (tree / "include" / "config").exists():

@@ -1,0 +1,86 @@
+"""lkvm, the hypervisor of the kvmtool sources, as one static program."""
+
+from __future__ import annotations
+
+
+from builder import source
+from builder.config import BuildConfig
+from builder.errors import UserError
+from builder.graph import Progress, Step, StepContext
+from builder.source import Checkout, SourceKind
+
+NAME = "lkvm"
+PROGRAM = "lkvm"
+"""The file in the step's output."""
+
+_TARGET = "lkvm-static"
+_OBJECTS = 98
+"""Files that the build names, as counted; more or fewer do no harm."""
+
+_FIXED = (
+    "WERROR=0",
+    *(f"SOURCE_{name}=" for name in ("BFD", "GTK3", "VNCSERVER", "SDL", "ZLIB", "AIO")),
+    "LDFLAGS=-Wl,--build-id=none",
+)
+"""Variables of make. The probes for optional libraries get nothing to compile, so that the result is the same on
+every machine: symbols of BFD, windows and compressed disk images serve no pod. The linker's build ID would be a digest
+of debugging data with the build directory in it, which are stripped afterwards."""
+
+
+def steps(config: BuildConfig) -> tuple[Step, ...]:
+    """The step that compiles lkvm. Its output: `lkvm`, static and stripped."""
+    location = config.lkvm_src
+    remote = source.classify(location) in {SourceKind.GIT, SourceKind.DOWNLOAD}
+    step = Step(
+        name=NAME,
+        label="LKVM",
+        summary=f"compile lkvm from {location}",
+        run=_run,
+        files=patches(config) if remote else (*patches(config), Path(location)),
+        params={"source": location if remote else "local", "revision": config.lkvm_revision},
+        code=("builder.hypervisor.lkvm", "builder.source", "builder.archive", "builder.fetch"),
+        tools=("gcc", "ld", "make"),
+        heavy=True,
+    )
+    return (step,)
+
+
+def patches(config: BuildConfig) -> tuple[Path, ...]:
+    """The patches for the source, in order of their names."""
+    return tuple(sorted((config.srcdir / "flavors" / "kvm" / "lkvm-patches").glob("*.patch")))
+
+
+def _run(ctx: StepContext) -> None:
+    tree = ctx.scratch / "kvmtool"
+    checkout = source.place(ctx.config.lkvm_src, ctx.config.lkvm_revision, tree, ctx)
+    if not (tree / "Makefile").is_file() or not (tree / "virtio").is_dir():
+        raise UserError(f"{ctx.config.lkvm_src}: not the source of kvmtool", hint="see --with-stage1-lkvm-src")
+    _check_revision(ctx, checkout)
+    applied = source.apply_patches(tree, list(patches(ctx.config)), ctx)
+    # Products that came along with the source would be taken for up to date.
+    ctx.execute(["make", "clean"], cwd=tree)
+    with ctx.progress(_OBJECTS, "objects") as bar:
+        launcher = ctx.config.compiler_launcher
+        compiler = [f"CC={launcher} gcc"] if launcher else []
+        ctx.execute(
+            ["make", f"-j{ctx.jobs}", *_FIXED, *compiler, _TARGET], cwd=tree, on_line=lambda line: _count(line, bar)
+        )
+    ctx.execute(["strip", "--strip-all", "-o", ctx.output / PROGRAM, tree / _TARGET])
+    (ctx.output / PROGRAM).chmod(0o755)
+    ctx.record("revision", checkout.commit)
+    ctx.record("modified", checkout.modified)
+    ctx.record("patches", list(applied))
+
+
+def _count(line: str, bar: Progress) -> None:
+    if line.startswith("  "):
+        bar.advance()
+
+
+def _check_revision(ctx: StepContext, checkout: Checkout) -> None:
+    """Say so where a checkout of the person's own is not at the revision that this project was tested with."""
+    wanted = ctx.config.lkvm_revision
+    if checkout.modified:
+        ctx.notice(f"{ctx.config.lkvm_src} is modified since its last commit")
+    if checkout.commit and wanted and not checkout.commit.startswith(wanted):
+        ctx.notice(f"{ctx.config.lkvm_src} is at {checkout.commit[:12]}, not at {wanted}")
