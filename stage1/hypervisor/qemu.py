@@ -6,13 +6,14 @@ from stage1.accel import Accel
 from stage1.hypervisor import Command, Machine
 from stage1.kernel_command_line import ROOT_TAG, kernel_command_line
 
-# A triple fault resets every machine that qemu knows, and -no-reboot makes the reset the end.
-_KERNEL_PARAMETERS = ("reboot=t",)
+# A triple fault resets every machine that qemu knows, and -no-reboot makes the reset the end. An emulated CPU does not
+# speculate, so that the mitigations of speculation's faults would only cost time.
+_KERNEL_PARAMETERS = {Accel.KVM: ("reboot=t",), Accel.TCG: ("reboot=t", "mitigations=off")}
 
 
 def qemu_command(machine: Machine) -> Command:
     """qemu without anything but a 9p share, a console and CPUs. The console's escape is `Ctrl-a x`."""
-    kernel = kernel_command_line(_KERNEL_PARAMETERS, debug=machine.debug, environment=machine.environment)
+    kernel = kernel_command_line(_KERNEL_PARAMETERS[machine.accel], debug=machine.debug, environment=machine.environment)
     accel = ("kvm", "host") if machine.accel is Accel.KVM else ("tcg,thread=multi", "max")
     arguments = (
         f"{machine.image}/qemu",
