@@ -11,15 +11,7 @@ from builder.errors import UserError
 from builder.graph import Step, StepContext
 from builder.userland.apt import DEBIAN_ARCHITECTURES
 from builder.userland.debs import PackageTree, unpack
-from builder.userland.packages import (
-    KERNEL_SOURCE_STEP,
-    QEMU_STEP,
-    USERLAND_STEP,
-    download_step,
-    kernel_source_package,
-    load_packages,
-    resolve_step,
-)
+from builder.userland.packages import USERLAND_STEP, load_packages
 from builder.userland.selection import (
     COMPONENTS,
     Entry,
@@ -58,21 +50,6 @@ def package_names(folder: Path) -> tuple[str, ...]:
             raise UserError(f"{path}:{number}: {line}: not the name of one package")
         names.append(line)
     return tuple(names)
-
-
-def steps(config: BuildConfig) -> tuple[Step, ...]:
-    """The steps that fetch what comes from Debian, for all parts of an image, and the one that picks the userland."""
-    userland = package_names(lists_of(config, NAME)) + package_names(lists_of(config, "launcher"))
-    groups = {USERLAND_STEP: ("the packages of the userland", userland)}
-    if "qemu" in config.hypervisors:
-        groups[QEMU_STEP] = ("the packages of qemu", package_names(lists_of(config, "qemu")))
-    if config.kernel_src == "debian":
-        groups[KERNEL_SOURCE_STEP] = ("the kernel's source", (kernel_source_package(config),))
-    return (
-        resolve_step(config, (name for _, names in groups.values() for name in names)),
-        *(download_step(name, names, what) for name, (what, names) in groups.items()),
-        step(config),
-    )
 
 
 def step(config: BuildConfig) -> Step:

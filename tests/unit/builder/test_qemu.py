@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from builder.hypervisor import qemu
+from builder.userland.apt import Package
+from builder.userland.packages import QEMU_STEP, load_packages, save_packages
+from tests.unit.builder.debian import make_deb, need_debian_tools, run_step
+from tests.unit.builder.synthetic import make_config
+
+
+def test_the_front_starts_the_binary_through_the_loader_of_the_image(tmp_path: Path) -> None:
+    root = tmp_path / "root with spaces"
+    (root / "usr/lib64").mkdir(parents=True)
+    loader = root / "usr/lib64/ld.so"
+    loader.write_text('#!/bin/sh\nprintf "%s\\n" "$0" "$@"\n')
+    loader.chmod(0o755)
+    (root / "qemu").write_text(qemu.front("usr/lib64/ld.so", "usr/lib/x"))
+    (root / "qemu").chmod(0o755)
+
+    done = subprocess.run([root / "qemu", "-m", "two words"], capture_output=True, text=True, check=True)
+
+    assert done.stdout.splitlines() == [
+        f"{root}/usr/lib64/ld.so",
+        "--library-path",
+        f"{root}/usr/lib/x",
+        f"{root}/usr/bin/qemu-system-x86_64",
+        "-m",
+        "two words",
+    ]
+
+
+def test_libraries_of_the_userland_are_not_brought_again(tmp_path: Path) -> None:
+    need_debian_tools()
+    if shutil.which("gcc") is None:
+        pytest.skip("gcc is not installed")
+    config = make_config(tmp_path, arch="amd64", debian_suite="bookworm")
+    built = tmp_path / "built"
+    built.mkdir()
+    for name in ("common", "own"):
+        compile_c(built / f"lib{name}.so", "-shared", "-fPIC", f"-Wl,-soname,lib{name}.so")
+    libraries = [str(built / "libcommon.so"), str(built / "libown.so")]
+    compile_c(built / "qemu", "-Wl,--dynamic-linker=/lib64/ld-linux-test.so.2", *libraries)
+    lists = config.srcdir / "flavors/kvm/qemu"
+    lists.mkdir(parents=True)
+    (lists / "packages.list").write_text("qemu\nlibs\n")
+    (lists / "qemu.list").write_text("/usr/bin/qemu-system-x86_64\n/usr/share/qemu/*.bin\n")
+    debs = tmp_path / QEMU_STEP
+    debs.mkdir()
+    doc = "usr/share/doc/{}/copyright"
+    make_deb(debs, "qemu", "1", {"usr/bin/qemu-system-x86_64": built / "qemu", "usr/share/qemu/bios.bin": "B", doc.format("qemu"): "q"})  # fmt: skip
+    make_deb(
+        debs,
+        "libs",
+        "1",
+        {
+            "lib64/ld-linux-test.so.2": built / "libcommon.so",
+            "usr/lib/x86_64-linux-gnu/libcommon.so": built / "libcommon.so",
+            "usr/lib/x86_64-linux-gnu/libown.so": built / "libown.so",
+            doc.format("libs"): "l",
+        },
+    )
+    save_packages(debs, [Package(name, "1", "amd64", name, 0, "") for name in ("libs", "qemu")], files=True)
+    assert [package.name for package in load_packages(debs)] == ["libs", "qemu"]
+    rootfs = tmp_path / "userland/rootfs"
+    (rootfs / "usr/lib64").mkdir(parents=True)
+    (rootfs / "usr/lib64/ld-linux-test.so.2").touch()
+    has = ["usr/lib64/ld-linux-test.so.2", "usr/lib/x86_64-linux-gnu/libcommon.so", "usr/share/doc/libs/copyright"]
+    (tmp_path / "userland/components.json").write_text(json.dumps(dict.fromkeys(has)))
+
+    output = run_step(qemu.step(config), config, tmp_path).output
+
+    components = json.loads((output / "components.json").read_text())
+    assert {path: entry["component"] for path, entry in components.items()} == {
+        "qemu": "qemu",
+        "usr/bin/qemu-system-x86_64": "qemu",
+        "usr/lib/x86_64-linux-gnu/libown.so": "libraries",
+        "usr/share/doc/qemu/copyright": "licenses",
+        "usr/share/qemu/bios.bin": "qemu",
+    }
+    assert {
+        str(path.relative_to(output / "rootfs")) for path in (output / "rootfs").rglob("*") if path.is_file()
+    } == set(components)
+    assert "$root/usr/lib64/ld-linux-test.so.2" in (output / "rootfs/qemu").read_text()
+
+
+def compile_c(output: Path, *options: str) -> None:
+    command = ["gcc", "-x", "c", "-", "-x", "none", "-nostdlib", "-Wl,--no-as-needed", "-o", str(output), *options]
+    subprocess.run(command, input="void _start(void) {}", text=True, check=True)
