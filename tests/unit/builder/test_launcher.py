@@ -139,9 +139,7 @@ def test_what_is_not_part_of_the_library_is_refused(config: BuildConfig, tmp_pat
 
 
 def test_imports_are_found_wherever_they_stand(tmp_path: Path) -> None:
-    text = (
-        "import os.path, json as j\ntry:\n    from collections import abc, OrderedDict\nexcept ImportError:\n    j()\n"
-    )
+    text = "import os.path, json as j\ntry:\n    from collections import abc, OrderedDict\nexcept ImportError: j()\n"
     package = write_package(tmp_path, extra=text)
     (package / "inner").mkdir()
     (package / "inner/__init__.py").write_text("class A:\n    def f(self):\n        import fcntl\n")

@@ -10,7 +10,7 @@ import pytest
 from builder.hypervisor import qemu
 from builder.userland.apt import Package
 from builder.userland.packages import QEMU_STEP, load_packages, save_packages
-from tests.unit.builder.debian import make_deb, need_debian_tools, run_step
+from tests.unit.builder.debian import Link, make_deb, need_debian_tools, run_step
 from tests.unit.builder.synthetic import make_config
 
 
@@ -53,7 +53,12 @@ def test_libraries_of_the_userland_are_not_brought_again(tmp_path: Path) -> None
     debs = tmp_path / QEMU_STEP
     debs.mkdir()
     doc = "usr/share/doc/{}/copyright"
-    make_deb(debs, "qemu", "1", {"usr/bin/qemu-system-x86_64": built / "qemu", "usr/share/qemu/bios.bin": "B", doc.format("qemu"): "q"})  # fmt: skip
+    programs: dict[str, str | bytes | Path | Link] = {
+        "usr/bin/qemu-system-x86_64": built / "qemu",
+        "usr/share/qemu/bios.bin": "B",
+        doc.format("qemu"): "q",
+    }
+    make_deb(debs, "qemu", "1", programs)
     make_deb(
         debs,
         "libs",
@@ -83,9 +88,8 @@ def test_libraries_of_the_userland_are_not_brought_again(tmp_path: Path) -> None
         "usr/share/doc/qemu/copyright": "licenses",
         "usr/share/qemu/bios.bin": "qemu",
     }
-    assert {
-        str(path.relative_to(output / "rootfs")) for path in (output / "rootfs").rglob("*") if path.is_file()
-    } == set(components)
+    files = {str(path.relative_to(output / "rootfs")) for path in (output / "rootfs").rglob("*") if path.is_file()}
+    assert files == set(components)
     assert "$root/usr/lib64/ld-linux-test.so.2" in (output / "rootfs/qemu").read_text()
 
 
