@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from builder.archive import safe_extract
+from builder.digest import file_digest
 from builder.errors import UserError
 from builder.fetch import fetch
 from builder.graph import StepContext
@@ -19,6 +20,7 @@ _ARCHIVE_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", "
 _GIT_SCHEMES = frozenset({"git", "ssh", "git+https", "git+ssh", "git+file"})
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/+-]*")
 _HEXADECIMAL = re.compile(r"[0-9a-f]{7,40}")
+_BASE = re.compile(r"^Base-SHA256: ([0-9a-f]{64}) (\S+)$", re.MULTILINE)
 _VERSION_CONTROL = frozenset({".git", ".hg", ".svn"})
 
 
@@ -171,20 +173,27 @@ def apply_patches(tree: Path, patches: list[Path], ctx: StepContext) -> list[str
     """Apply patches to `tree` in the order given; return the names of those that were applied.
 
     One whose change is already in the tree is skipped, with a notice. One that does not fit raises `UserError` before
-    it has changed anything.
+    it has changed anything. Patches without context name the files that their line numbers are for, in lines
+    `Base-SHA256: DIGEST FILE` before the first hunk; other files do not fit.
     """
     applied = []
     for patch in patches:
-        base = ["patch", "--strip=1", "--batch", "--fuzz=0", "--no-backup-if-mismatch", f"--input={patch}"]
+        base = ["patch", "--strip=1", "--force", "--fuzz=0", "--no-backup-if-mismatch", f"--input={patch}"]
         if _fits([*base, "--reverse", "--dry-run"], tree, ctx):
             ctx.notice(f"{patch.name}: already in the source, skipped")
             continue
-        if not _fits([*base, "--forward", "--dry-run"], tree, ctx):
+        if not _is_base(patch, tree) or not _fits([*base, "--forward", "--dry-run"], tree, ctx):
             raise UserError(f"{patch}: does not apply to the source", hint=f"what patch says is in {ctx.log}")
         ctx.execute([*base, "--forward"], cwd=tree)
         ctx.detail(f"applied {patch.name}")
         applied.append(patch.name)
     return applied
+
+
+def _is_base(patch: Path, tree: Path) -> bool:
+    header = patch.read_text(errors="replace").partition("\n--- ")[0]
+    wanted = [(digest, tree / name) for digest, name in _BASE.findall(header)]
+    return all(path.is_file() and file_digest(path) == digest for digest, path in wanted)
 
 
 def _fits(argv: list[str | Path], tree: Path, ctx: StepContext) -> bool:
