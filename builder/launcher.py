@@ -83,7 +83,8 @@ class _Interpreter:
         libraries = rootfs / userland.library_directory(context.config.arch)
         loader = userland.loader_of(rootfs)
         python = rootfs / "usr/bin/python3"
-        self._argv: list[str | Path] = [loader, "--library-path", libraries, python, "-S", "-s", "-P"]
+        search: list[str | Path] = ["--inhibit-cache", "--library-path", libraries]
+        self._argv = [loader, *search, python, "-S", "-s", "-P"]
         self._context = context
         self.version = python.readlink().name
         """"python3.11", as its directories are named."""

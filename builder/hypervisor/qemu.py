@@ -40,7 +40,7 @@ def front(loader: str, libraries: str) -> str:
     return f"""\
 #!/bin/sh
 root=${{0%/*}}
-exec "$root/{loader}" --library-path "$root/{libraries}" "$root/{_BINARY}" "$@"
+exec "$root/{loader}" --inhibit-cache --library-path "$root/{libraries}" "$root/{_BINARY}" "$@"
 """
 
 

@@ -77,7 +77,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BuildConfig:
     (lists / "absent.list").write_text("bz2\n")
     rootfs = tmp_path / "userland/rootfs"
     for path, text in {
-        "usr/lib64/ld-linux-x86-64.so.2": 'shift 2; exec "$@"',
+        "usr/lib64/ld-linux-x86-64.so.2": 'shift 3; exec "$@"',
         f"usr/bin/{VERSION}": f'exec "{INTERPRETER}" "$@"',
     }.items():
         (rootfs / path).parent.mkdir(parents=True, exist_ok=True)

@@ -27,6 +27,7 @@ def test_the_front_starts_the_binary_through_the_loader_of_the_image(tmp_path: P
 
     assert done.stdout.splitlines() == [
         f"{root}/usr/lib64/ld.so",
+        "--inhibit-cache",
         "--library-path",
         f"{root}/usr/lib/x",
         f"{root}/usr/bin/qemu-system-x86_64",
