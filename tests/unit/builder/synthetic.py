@@ -93,7 +93,7 @@ def synthetic_plan(root: Path) -> Plan:
 
     def compile_(context: StepContext) -> None:
         script = (
-            'for n in $(seq "$3"); do [ -e "$2/$n.o" ] || { sleep "$4"; '
+            'for n in $(seq "$3"); do [ -e "$2/$n.o" ] || { [ "$n" = 1 ] || sleep "$4"; '
             'while read -r l; do echo "$n $l"; done <"$1" >"$2/$n.tmp"; mv "$2/$n.tmp" "$2/$n.o"; }; echo "CC $n"; done'
         )
         text = context.inputs["source"] / "source.txt"
