@@ -58,7 +58,7 @@ def reachable_home(home: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="gpg-", dir=_short_temporary_directory()) as name:
         link = Path(name, "home")
-        link.symlink_to(home)
+        link.symlink_to(home.absolute())
         yield link
 
 
@@ -73,10 +73,14 @@ def _short_temporary_directory() -> str:
 def borrowed_home(home: Path) -> Iterator[Path]:
     """Use the secret keys of `home`, one process at a time, and leave its agent as it was: running or not.
 
-    Yields a path for `--homedir`. An agent that was started meanwhile is ended, for nothing else would.
+    Yields a path for `--homedir`. An agent that was started meanwhile is ended, for nothing else would. Raises
+    `UserError` where the home cannot be opened.
     """
     with ExitStack() as stack:
-        lock = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            lock = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise UserError(f"GnuPG home {home}: {error.strerror}") from error
         stack.callback(os.close, lock)
         fcntl.flock(lock, fcntl.LOCK_EX)
         reachable = stack.enter_context(reachable_home(home))

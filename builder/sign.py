@@ -145,8 +145,6 @@ def named_key(home: Path, fingerprint: str) -> SigningKey:
     """
     wanted = full_fingerprint(fingerprint)
     where = f"signing key {wanted}"
-    if not home.is_dir():
-        raise UserError(f"{where}: there is no GnuPG home {home}", hint="name it with --with-gnupg-home=DIR")
     with borrowed_home(home) as reachable:
         keys = open_gpg(reachable).list_keys(secret=True, keys=wanted)
     if not keys:

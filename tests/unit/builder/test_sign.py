@@ -198,7 +198,7 @@ def test_unusable_keys_are_refused(config: BuildConfig, image: Path, home: Path)
     assert _refused(config, image, lost, home) == f"signing key {lost} (Lost <lost@example.com>) was revoked"
     assert _refused(config, image, unknown, home) == f"signing key {unknown}: {home} has no such secret key"
     assert "not a full fingerprint" in _refused(config, image, "old@example.com", home)
-    assert "there is no GnuPG home" in _refused(config, image, old, home / "nowhere")
+    assert f"GnuPG home {home / 'nowhere'}: No such file" in _refused(config, image, old, home / "nowhere")
 
 
 def test_a_passphrase_comes_from_a_file(config: BuildConfig, image: Path, tmp_path: Path) -> None:

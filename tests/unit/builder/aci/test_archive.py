@@ -6,6 +6,7 @@ import hashlib
 import json
 import lzma
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -273,14 +274,24 @@ def test_a_failure_leaves_the_old_image_and_nothing_else(
     assert {path.name for path in tmp_path.iterdir()} == {"stage1.aci", "tree"}
 
 
-def test_a_full_disk_is_one_clear_line(manifest: bytes, tree: Path) -> None:
-    full = Path("/dev/full")
-    if not full.exists():
-        pytest.skip("there is no /dev/full")
-    (tree / "usr/bin/app").write_bytes(os.urandom(3 << 20))
-    shared_memory = Path("/dev/full/x.aci")
-    with pytest.raises(UserError, match="cannot write the image"):
-        write_aci(shared_memory, manifest, [tree], epoch=EPOCH, compression=Compression.GZIP)
+@pytest.mark.parametrize("compression", list(Compression))
+def test_a_disk_that_takes_no_more_is_one_clear_line(
+    compression: Compression, pack: Pack, tree: Path, tmp_path: Path
+) -> None:
+    (tree / "usr/bin/app").write_bytes(os.urandom(6 << 20))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
+    try:
+        with pytest.raises(UserError, match=r"cannot write the image: .*File too large"):
+            pack(tree, compression=compression)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {path.name for path in tmp_path.iterdir()} == {"tree"}
+
+
+def test_a_place_that_does_not_exist_is_named(pack: Pack, tree: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"x\.aci: cannot write the image"):
+        pack(tree, target=tmp_path / "nowhere" / "x.aci")
 
 
 def test_the_mode_of_the_image_does_not_depend_on_the_umask(pack: Pack, tree: Path) -> None:
@@ -325,7 +336,7 @@ PART = st.text(st.characters(categories=["L", "N", "P", "S"], exclude_characters
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.lists(PART, min_size=1, max_size=4).map("/".join), st.binary(max_size=2000), max_size=8))
 def test_whatever_is_packed_comes_back(tmp_path_factory: pytest.TempPathFactory, files: dict[str, bytes]) -> None:
     place = tmp_path_factory.mktemp("any")

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from builder.aci.kernelinfo import kernel_info
@@ -83,6 +83,7 @@ def test_what_is_no_kernel_is_none(data: bytes) -> None:
     assert kernel_info(data) is None
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.binary(min_size=0x10, max_size=0x60), st.binary(max_size=200))
 def test_rubbish_in_the_header_does_no_harm(fields: bytes, payload: bytes) -> None:
     image = bytearray(bzimage(payload))

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from builder.aci.schema import OS_ARCH, annotation, check_manifest, label, parse_manifest
@@ -152,12 +152,14 @@ def test_labels_and_annotations_are_found_by_name() -> None:
     assert (annotation(manifest, "a"), annotation(MINIMAL, "a")) == ("b", None)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(alphabet="ab0-._~/AÄ \n", max_size=12))
 def test_identifiers_follow_the_regular_expression_of_the_spec(name: str) -> None:
     valid = re.search(r"\A[a-z0-9]+([-._~/][a-z0-9]+)*\Z", name) is not None
     assert (list(check_manifest(MINIMAL | {"name": name})) == []) is valid
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(sorted(OS_ARCH)), st.sampled_from(sorted({arch for row in OS_ARCH.values() for arch in row})))
 def test_only_pairs_of_the_table_are_accepted(system: str, arch: str) -> None:
     problems = list(check_manifest(MINIMAL | {"labels": pairs(os=system, arch=arch)}))
@@ -172,6 +174,7 @@ JSON = st.recursive(
 )  # fmt: skip
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(["labels", "annotations", "app", "dependencies", "pathWhitelist", "name", "acVersion"]), JSON)
 def test_no_value_makes_the_check_itself_fail(key: str, value: Any) -> None:
     manifest = copy.deepcopy(MINIMAL) | {key: value}

@@ -150,7 +150,7 @@ def test_content_above_the_limit_is_refused(tmp_path: Path) -> None:
             stream.read(1999)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.integers(0, len(SAMPLE) - 1), st.binary(min_size=1, max_size=12)), max_size=4), st.data())
 def test_damage_never_ends_in_anything_but_a_clear_line(
     tmp_path_factory: pytest.TempPathFactory, damage: list[tuple[int, bytes]], data: st.DataObject
