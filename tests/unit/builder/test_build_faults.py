@@ -91,10 +91,12 @@ def kill_in_compile(root: Path) -> list[int]:
     prepare(root, delay=1000)
     make_config(root).save()
     process = start(root, root / "build")
-    while not list((root / "build" / "tmp").glob("compile-*/1.o")):
+    steps_with_programs = 2
+    orphans: list[int] = []
+    while len(orphans) < steps_with_programs or not list((root / "build" / "tmp").glob("compile-*/1.o")):
         assert process.poll() is None
         time.sleep(0.01)
-    orphans = groups_of(process)
+        orphans = groups_of(process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     prepare(root, delay=0)
