@@ -32,7 +32,7 @@ MAX_BYTES = 16 << 30
 
 _LINK_HOPS = 40
 _COPY_BYTES = 1 << 20
-_DAMAGE = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
+_DAMAGE = (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError)
 
 Parts = tuple[str, ...]
 
@@ -85,13 +85,17 @@ def safe_extract(
         count = _extract_all(extraction, archive, strip_components, on_member)
         for link in extraction.links:
             _check_link(extraction, link)
-    except _DAMAGE as error:
+    except BaseException as error:
         shutil.rmtree(target, ignore_errors=True)
-        raise ArchiveError(f"{name}: damaged or truncated archive: {error}", hint="get it again") from error
-    except BaseException:
-        shutil.rmtree(target, ignore_errors=True)
+        if _is_damage(error):
+            raise ArchiveError(f"{name}: damaged or truncated archive: {error}", hint="get it again") from error
         raise
     return count
+
+
+def _is_damage(error: BaseException) -> bool:
+    """The modules of the compressions have no common error; gzip and bz2 raise an `OSError` that no system made."""
+    return isinstance(error, _DAMAGE) or (isinstance(error, OSError) and error.errno is None)
 
 
 def _extract_all(
