@@ -46,7 +46,7 @@ def table(outcomes: Sequence[Outcome], seconds: float) -> str:
 
 
 def product_lines(bindir: Path, products: Sequence[Product], outcomes: Mapping[str, Outcome]) -> list[str]:
-    """One line a product: path, size, and the facts `image_id`, or `signing_key`, that its step recorded."""
+    """One line a product: path, size, and what its step recorded as `image_id` or, of a signature, `fingerprint`."""
     lines = []
     for product in products:
         path = bindir / product.name
@@ -57,8 +57,8 @@ def product_lines(bindir: Path, products: Sequence[Product], outcomes: Mapping[s
         facts = outcomes[product.step].entry.record.facts
         if product.name.endswith(".aci") and "image_id" in facts:
             words.append(str(facts["image_id"]))
-        if product.name.endswith(".asc") and "signing_key" in facts:
-            words.append(f"signed by {facts['signing_key']}")
+        if product.name.endswith(".asc") and "fingerprint" in facts:
+            words.append(f"signed by {facts['fingerprint']}")
             words += ["(a development key)"] if facts.get("development_key") else []
         lines.append("  ".join(words))
     return lines
