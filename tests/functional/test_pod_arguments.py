@@ -28,7 +28,7 @@ def test_every_argument_and_the_default_accelerator(image: Image, pod_of: PodMak
         outcome = pod.run(*ARGUMENTS, env={"RKT_HYPERVISOR_ACCEL": "auto"})
         lines = outcome.lines()
         assert outcome.status == 0, outcome
-        assert app_lines(lines, "one") == ["hello", "line pod.example.com"]
+        assert app_lines(lines, "one") == ["hello", "line [pod.example.com]"]
         assert any("Linux version" in line for line in lines), "--debug shows the kernel's messages"
         assert any("systemd[1]" in line for line in lines), "--debug shows systemd's messages"
         emulated = [line for line in outcome.stderr.splitlines() if "emulat" in line.lower()]

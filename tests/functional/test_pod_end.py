@@ -29,6 +29,13 @@ def test_failure_of_one_app_ends_the_pod(image: Image, pod_of: PodMaker) -> None
         assert not pod.locked()
 
 
+def test_missing_program(image: Image, pod_of: PodMaker) -> None:
+    with pod_of(image, [App("bad", ("/bin/missing",))]) as pod:
+        outcome = pod.run()
+        assert outcome.status == 203, "EXIT_EXEC of systemd.exec(5)"
+        assert pod.status("bad") == "203"
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
 def test_a_signal_to_the_pid_ends_the_pod(image: Image, pod_of: PodMaker, number: signal.Signals) -> None:
     with pod_of(image, [SLEEPER]) as pod, pod.start() as running:
@@ -63,7 +70,7 @@ def test_terminal(image: Image, pod_of: PodMaker) -> None:
             with pod.start("--net=none", "--interactive", terminal=(master, slave)) as running:
                 running.wait_for("tell me")
                 keyboard.write(b"a line\n")
-                running.wait_for("read a line")
+                running.wait_for("read [a line]")
                 keyboard.write(b"\x01x")
                 running.wait()
             pod.wait_unlocked()

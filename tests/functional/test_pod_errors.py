@@ -34,7 +34,6 @@ BROKEN: dict[str, Callable[[Pod], object]] = {
     "null apps": lambda pod: edit(pod, lambda manifest: manifest.update(apps=None)),
     "missing app": lambda pod: shutil.rmtree(pod.rootfs / "opt/stage2/one", ignore_errors=True),
     "missing app manifest": lambda pod: (pod.rootfs / "opt/stage2/one/manifest").unlink(),
-    "missing program": lambda pod: pod.app_file("one", "bin/probe").unlink(),
 }
 
 

@@ -71,6 +71,10 @@ class Run:
         """The rest of the app's lines that begin with `label`."""
         return [line.removeprefix(f"{label} ") for line in self.lines if line.startswith(f"{label} ")]
 
+    def texts(self, label: str) -> list[str]:
+        """As `values`, for those that the app prints in brackets."""
+        return [value.removeprefix("[").removesuffix("]") for value in self.values(label)]
+
 
 @pytest.fixture(scope="module")
 def run(image: Image, module_pod_of: PodMaker) -> Iterator[Run]:
@@ -125,16 +129,16 @@ def test_the_app_runs_as_root_in_its_root(run: Run) -> None:
 
 
 def test_arguments_arrive_unchanged(run: Run) -> None:
-    assert run.values("arg") == [escaped(argument) for argument in ARGUMENTS]
+    assert run.texts("arg") == [escaped(argument) for argument in ARGUMENTS]
 
 
 def test_environment_arrives_unchanged(run: Run) -> None:
-    found = set(run.values("env"))
+    found = set(run.texts("env"))
     assert {escaped(f"{name}={value}") for name, value in ENVIRONMENT.items()} <= found
 
 
 def test_environment_has_the_defaults(run: Run) -> None:
-    found = set(run.values("env"))
+    found = set(run.texts("env"))
     assert {f"{name}={value}" for name, value in DEFAULTS.items()} <= found
 
 

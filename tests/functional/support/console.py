@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-APP_LINE = re.compile(r"\[ *\d+\.\d+\] (?P<app>[a-z0-9-]+)\[\d+\]: (?P<text>.*)")
-"""`[    2.70] app[28]: text`: seconds since boot, app, process."""
+APP_LINE = re.compile(r"(?:\[ *\d+\.\d+\] )?(?P<app>[a-z0-9-]+)\[\d+\]: (?P<text>.*)")
+"""`[    2.70] app[28]: text`: seconds since boot where the kernel counts them (PRINTK_TIME), app, process."""
 
 
 def app_lines(lines: list[str], app: str) -> list[str]:

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from builder.config import BuildConfig
+from builder.errors import UserError
 
 PROBE_SOURCE = Path(__file__).with_name("probe.c")
 SRCDIR = Path(__file__).parents[3]
@@ -57,7 +58,10 @@ def find_aci(hypervisor: str, scratch: Path) -> Path:
     builddir = os.environ.get("MKSTAGE1_BUILDDIR")
     if not builddir:
         raise NotBuilt("MKSTAGE1_BUILDDIR names no build directory (make functional-check)")
-    config = BuildConfig.load(Path(builddir))
+    try:
+        config = BuildConfig.load(Path(builddir))
+    except UserError as error:
+        raise NotBuilt(str(error)) from error
     if hypervisor in config.hypervisors:
         name = f"stage1-kvm-{hypervisor}.aci" if len(config.hypervisors) > 1 else "stage1-kvm.aci"
         aci = config.bindir_out / name
@@ -98,7 +102,7 @@ def compile_probe(workdir: Path) -> Path:
 def escaped(text: str) -> str:
     """`text` as the application prints arguments and variables."""
     data = text.encode()
-    return re.sub(rb"[^ -\[\]-~]|\\", _escape, data).decode()
+    return re.sub(rb"[^ -~]|\\", _escape, data).decode()
 
 
 def _escape(match: re.Match[bytes]) -> bytes:

@@ -63,6 +63,8 @@ class OuterGuest:
 
 def _argv(qemu: str, kernel: OuterKernel, initramfs: Path, console: Path, channel_fd: int) -> Sequence[str]:
     return (
+        # However this process ends, the guest ends with it.
+        *("setpriv", "--pdeathsig", "KILL"),
         *(qemu, "-nodefaults", "-no-reboot", "-display", "none", "-machine", "q35"),
         *("-accel", "tcg,thread=multi", "-cpu", "EPYC,+svm", "-smp", str(CPUS), "-m", MEMORY),
         *("-kernel", str(kernel.image), "-initrd", str(initramfs)),

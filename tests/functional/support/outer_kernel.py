@@ -33,9 +33,8 @@ mount -t tmpfs -o mode=1777 tmpfs /host/dev/shm
 mount -t tmpfs -o mode=755,size=80% tmpfs /host/run
 mount -t cgroup2 cgroup2 /host/sys/fs/cgroup
 mkdir -p /host/run/tmp /host/run/home
-chroot /host /bin/sh -c "$(cat /command)"
-echo "outer: the command ended with status $?"
-echo b > /host/proc/sysrq-trigger
+cp /command /host/run/command
+exec switch_root /host /bin/sh -c 'sh /run/command; echo "outer: ended with status $?"; echo b >/proc/sysrq-trigger'
 """
 
 

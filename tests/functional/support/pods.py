@@ -128,8 +128,9 @@ class Pod:
         """Processes whose working directory is the pod's: the front, the launcher, the hypervisor."""
         found = []
         for link in Path("/proc").glob("[0-9]*/cwd"):
+            # Those that have just ended have no directory any more.
             with suppress(OSError):
-                if link.readlink() == self.directory:
+                if link.samefile(self.directory):
                     found.append(int(link.parent.name))
         return found
 

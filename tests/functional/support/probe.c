@@ -17,10 +17,10 @@ static void die(const char *what)
 	exit(120);
 }
 
-/* One line of output; what is not printable ASCII appears as \xNN, a backslash as \\. */
+/* One line of output, in brackets because the journal strips blanks; what is not printable ASCII appears as \xNN. */
 static void print_escaped(const char *label, const char *text)
 {
-	printf("%s ", label);
+	printf("%s [", label);
 	for (; *text; text++) {
 		unsigned char c = *text;
 		if (c == '\\')
@@ -30,7 +30,7 @@ static void print_escaped(const char *label, const char *text)
 		else
 			putchar(c);
 	}
-	putchar('\n');
+	printf("]\n");
 }
 
 static void on_term(int number)
