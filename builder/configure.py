@@ -17,6 +17,7 @@ from builder import arguments, checks, process, resolve_kvm, secret_key, venv
 from builder.config import BuildConfig
 from builder.errors import UserError
 from builder.resolve import Resolution, resolve
+from builder.state import write_atomically
 from builder.summary import Outcome, summary
 from builder.version import VERSION
 
@@ -169,12 +170,9 @@ def _write_last(config: BuildConfig) -> bool:
 
 def _write(path: Path, text: str, mode: int = 0o644) -> None:
     """Write a file atomically, unless it has this content already."""
-    if path.is_file() and path.read_text() == text:
-        return
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text)
-    temporary.chmod(mode)
-    temporary.replace(path)
+    if not path.is_file() or path.read_text() != text:
+        write_atomically(path, text)
+        path.chmod(mode)
 
 
 def _compiler() -> str:

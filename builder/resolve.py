@@ -65,7 +65,6 @@ class Resolution:
 def resolve(arguments: Arguments, srcdir: Path, notes: Notes, probe: resolve_kvm.Probe) -> Resolution:
     """Decide everything that the options leave open. Raises `UserError` for what contradicts or is not there."""
     stage1 = _stage1(arguments, srcdir, notes)
-    arch = _arch(srcdir, stage1.flavors)
     kvm = resolve_kvm.KvmChoice()
     purposes = {"python"}
     if "kvm" in stage1.flavors:
@@ -77,26 +76,29 @@ def resolve(arguments: Arguments, srcdir: Path, notes: Notes, probe: resolve_kvm
     signing = _signing(arguments, notes, other_use=kvm.checks_signature)
     if stage1.flavors and signing.signing_key != "none":
         purposes.add("signing")
-    launcher = _launcher(arguments)
-    if launcher == "ccache":
+    if arguments["compiler-launcher"] == "ccache":
         purposes.add("ccache")
     _note_without_effect(arguments, notes)
+    config = _record(arguments, notes, srcdir, stage1, kvm, signing)
+    return Resolution(config, frozenset(purposes), _tests_obstacle(stage1))
+
+
+def _record(
+    arguments: Arguments, notes: Notes, srcdir: Path, stage1: Stage1, kvm: resolve_kvm.KvmChoice, signing: Signing
+) -> BuildConfig:
     directories = _directories(arguments)
-    images = arguments["stage1-default-images-directory"] or f"{directories['libdir'].rstrip('/')}/rkt/stage1-images"
-    if not images.startswith("/"):
-        raise UserError(f"--with-stage1-default-images-directory is not absolute: {images}", hint="start it with /")
-    config = BuildConfig(
+    return BuildConfig(
         srcdir=srcdir,
         builddir=build_directory(arguments, srcdir),
         cache_dir=_cache_dir(arguments),
         version=VERSION,
-        arch=arch,
+        arch=_arch(srcdir, stage1.flavors),
         flavors=stage1.flavors,
         flavors_version=stage1.flavors_version,
         default_stage1_name=stage1.default_name,
         default_stage1_version=stage1.default_version,
         default_stage1_location=stage1.default_location,
-        images_directory=images,
+        images_directory=_images_directory(arguments, directories["libdir"]),
         hypervisors=kvm.hypervisors,
         hypervisors_reason=kvm.hypervisors_reason,
         kernel_src=kvm.kernel_src,
@@ -110,7 +112,7 @@ def resolve(arguments: Arguments, srcdir: Path, notes: Notes, probe: resolve_kvm
         signing_key=signing.signing_key,
         gnupg_home=signing.gnupg_home,
         passphrase_file=signing.passphrase_file,
-        compiler_launcher=launcher,
+        compiler_launcher=_launcher(arguments),
         offline=bool(arguments["offline"]),
         functional_tests=arguments["functional-tests"] != "no",
         prefix=directories["prefix"],
@@ -119,7 +121,13 @@ def resolve(arguments: Arguments, srcdir: Path, notes: Notes, probe: resolve_kvm
         ignored=tuple(notes.ignored),
         arguments=arguments.canonical,
     )
-    return Resolution(config, frozenset(purposes), _tests_obstacle(stage1))
+
+
+def _images_directory(arguments: Arguments, libdir: str) -> str:
+    directory = arguments["stage1-default-images-directory"] or f"{libdir.rstrip('/')}/rkt/stage1-images"
+    if not directory.startswith("/"):
+        raise UserError(f"--with-stage1-default-images-directory is not absolute: {directory}", hint="start it with /")
+    return directory
 
 
 def build_directory(arguments: Arguments, srcdir: Path) -> Path:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import ast
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -198,11 +197,3 @@ def test_an_old_python_is_told_what_is_needed() -> None:
 
 def test_an_old_python_can_read_the_front() -> None:
     ast.parse((ROOT / "configure.py").read_text(), feature_version=(3, 4))
-
-
-def test_the_makefile_without_a_configuration(tmp_path: Path) -> None:
-    shutil.copy(ROOT / "Makefile", tmp_path)
-    env = {name: value for name, value in os.environ.items() if name not in ("BUILDDIR", "MAKEFLAGS", "MAKELEVEL")}
-    done = subprocess.run(["make"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode != 0
-    assert done.stderr.splitlines()[0] == "run ./configure.py first"
