@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from builder.config import BuildConfig
-from builder.graph import Json, Plan, Product, Scope, Step, StepContext
+from builder.engine import build_steps
+from builder.graph import Graph, Json, Plan, Product, Scope, Step, StepContext
 from builder.output import Console, Verbosity
 from builder.running import Build
 
@@ -137,6 +138,13 @@ def synthetic_plan(root: Path) -> Plan:
         step("image", image, needs=("strip", "userland"), params={"version": params["version"]}),
     )
     return Plan(steps, (Product("image", "image.aci", "image.aci"), Product(name="latest.aci", link="image.aci")))
+
+
+def build(root: Path, *names: str) -> str:
+    """Build the synthetic plan; returns what was shown."""
+    one, stream = make_build(root)
+    build_steps(one, Graph(synthetic_plan(root)), names, 2)
+    return stream.getvalue()
 
 
 def main() -> None:

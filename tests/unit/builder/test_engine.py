@@ -8,29 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from builder.digest import StatCache
-from builder.engine import Interrupted, build_steps, epoch, fingerprinter, interruptible
+from builder.engine import Interrupted, epoch, interruptible
 from builder.errors import UserError
-from builder.explain import Verdict, explain
-from builder.graph import Graph
-from builder.state import State
-from tests.unit.builder.synthetic import expected_image, make_build, prepare, runs, synthetic_plan
+from tests.unit.builder.synthetic import build, expected_image, prepare, runs
 
 ALL = ["source", "compile", "strip", "userland", "image"]
-
-
-def build(root: Path, *names: str) -> str:
-    """Build the synthetic plan; returns what was shown."""
-    one, stream = make_build(root)
-    build_steps(one, Graph(synthetic_plan(root)), names, 2)
-    return stream.getvalue()
-
-
-def verdict(root: Path, name: str) -> Verdict:
-    one, _ = make_build(root)
-    prints = fingerprinter(one.config, StatCache(one.config.builddir / "stat-cache.json"), one.epoch)
-    state = State.load(one.config.builddir / "state.json")
-    return explain(one, Graph(synthetic_plan(root)), prints, state, name)
 
 
 @pytest.fixture
@@ -120,53 +102,6 @@ def test_a_lost_report_is_written_again(built: Path) -> None:
     build(built)
     assert json.loads((built / "build" / "bin" / "build.json").read_text())["cache_hits"] == 5
     assert runs(built) == []
-
-
-def test_explain_up_to_date(built: Path) -> None:
-    one = verdict(built, "image")
-    assert not one.would_run
-    assert one.entry is not None
-    assert one.render().startswith(f"image would not run:\n  its output is in {one.entry.path}, made in ")
-
-
-def test_explain_names_the_change(built: Path) -> None:
-    prepare(built, version="6.12")
-    assert verdict(built, "image").reasons == ("params.version: '6.1' -> '6.12'",)
-    (built / "src" / "new").touch()
-    assert verdict(built, "source").reasons == ("file ./new is new",)
-    assert verdict(built, "compile").reasons == ("it needs source, which would run",)
-    assert verdict(built, "image").reasons == ("it needs strip, which would run", "params.version: '6.1' -> '6.12'")
-
-
-def test_explain_does_not_run_or_remember(built: Path) -> None:
-    prepare(built, version="6.12")
-    verdict(built, "image")
-    assert verdict(built, "image").would_run
-    assert runs(built) == []
-
-
-def test_explain_first_run_and_removed_outputs(tmp_path: Path) -> None:
-    prepare(tmp_path)
-    assert verdict(tmp_path, "source").reasons == (
-        "it never ran in this build directory, and the cache has no output of it",
-    )
-    build(tmp_path)
-    (tmp_path / "cache").rename(tmp_path / "gone")
-    assert verdict(tmp_path, "source").reasons == ("its output was removed",)
-
-
-def test_explain_a_change_that_the_cache_knows(built: Path) -> None:
-    prepare(built, version="6.12")
-    build(built)
-    prepare(built)
-    one = verdict(built, "image")
-    assert not one.would_run
-    assert "params.version: '6.12' -> '6.1'" in one.reasons
-
-
-def test_explain_an_unknown_step(built: Path) -> None:
-    with pytest.raises(UserError, match="no step named kernel"):
-        verdict(built, "kernel")
 
 
 def test_epoch_comes_from_the_environment() -> None:

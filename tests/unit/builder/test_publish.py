@@ -105,21 +105,3 @@ def test_a_step_that_made_no_such_file_is_a_defect(tmp_path: Path, state: State)
     with pytest.raises(ValueError, match="step image made no file gone"):
         publish(tmp_path / "bin", (Product("image", "gone", "x"),), outcome(tmp_path, "one"), state)
     assert list((tmp_path / "bin").iterdir()) == []
-
-
-@pytest.mark.parametrize("text", ["", "{", '{"format": 0}', "[]"])
-def test_a_broken_state_is_an_empty_one(tmp_path: Path, text: str) -> None:
-    (tmp_path / "state.json").write_text(text)
-    assert State.load(tmp_path / "state.json").products == {}
-
-
-def test_an_unchanged_state_is_not_written(tmp_path: Path, state: State) -> None:
-    state.steps["a"] = "f"
-    state.save()
-    again = State.load(state.path)
-    inode = state.path.stat().st_ino
-    again.save()
-    assert state.path.stat().st_ino == inode
-    again.steps["b"] = "f"
-    again.save()
-    assert State.load(state.path).steps == {"a": "f", "b": "f"}
