@@ -20,6 +20,8 @@ MARK = "# Written by stage1 for this pod."
 
 _LINE_LENGTH = 1 << 20
 """What systemd takes as one line of a unit, in bytes."""
+_SYSTEMD_VARIABLES = ("LANG", "INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID")
+"""What systemd adds to the environment of a service, and an app does not expect."""
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
@@ -90,6 +92,7 @@ def app_unit(app: App, identity: Identity, executable: str, *, interactive: bool
         "BindPaths": "/run/systemd/journal",
         "WorkingDirectory": plain_value(app.working_directory, f"{where}: workingDirectory"),
         "EnvironmentFile": f"/{ENVIRONMENT_FOLDER}/{app.name}",
+        "UnsetEnvironment": " ".join(name for name in _SYSTEMD_VARIABLES if name not in app.environment),
         "SyslogIdentifier": app.name,
         **_streams(interactive),
         **_identity(identity),

@@ -13,7 +13,8 @@ _KERNEL_PARAMETERS = {Accel.KVM: ("reboot=t",), Accel.TCG: ("reboot=t", "mitigat
 
 def qemu_command(machine: Machine) -> Command:
     """qemu without anything but a 9p share, a console and CPUs. The console's escape is `Ctrl-a x`."""
-    kernel = kernel_command_line(_KERNEL_PARAMETERS[machine.accel], debug=machine.debug, environment=machine.environment)
+    parameters = _KERNEL_PARAMETERS[machine.accel]
+    kernel = kernel_command_line(parameters, debug=machine.debug, environment=machine.environment)
     accel = ("kvm", "host") if machine.accel is Accel.KVM else ("tcg,thread=multi", "max")
     arguments = (
         f"{machine.image}/qemu",
