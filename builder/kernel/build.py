@@ -16,7 +16,7 @@ from builder.config import BuildConfig
 from builder.errors import UserError
 from builder.graph import Json, Progress, Step, StepContext
 from builder.kernel import fragments, kernel_org, verify
-from builder.kernel.fragments import Merged, Setting
+from builder.kernel.fragments import Setting
 from builder.source import SourceKind
 from builder.userland.packages import KERNEL_SOURCE_STEP, kernel_source_package, load_packages
 
@@ -24,7 +24,7 @@ SOURCE_STEP = "kernel-source"
 COMPILE_STEP = "kernel-compile"
 
 FACTS = "kernel.json"
-"""In the output of `COMPILE_STEP`: `{"version", "symbols", "patches", "overrides"}`."""
+"""In the output of `COMPILE_STEP`: `{"version": "6.1.192", "symbols": 676}`, the count of options that are on."""
 
 _MAKE_ARCH = {"amd64": "x86_64"}
 """appc architecture -> `ARCH` of the kernel's Makefile."""
@@ -40,7 +40,8 @@ def steps(config: BuildConfig) -> tuple[Step, ...]:
     The output of the last, `COMPILE_STEP`: `bzImage`, `vmlinux` (stripped, with a PVH entry), `config`, and `FACTS`.
     Raises `UserError` at once for fragments that cannot be read or contradict each other.
     """
-    merged = merged_fragments(config)
+    merged = fragments.merge(*read_fragments(config))
+    options: dict[str, Json] = {setting.symbol: setting.value for setting in merged.settings}
     kind = _kind(config)
     needs: tuple[str, ...] = ()
     files: tuple[Path, ...] = (config.srcdir / "kernel-configs" / "names.toml", *patches(config))
@@ -57,7 +58,8 @@ def steps(config: BuildConfig) -> tuple[Step, ...]:
         run=_compile,
         needs=needs,
         files=files,
-        params={"options": _options(merged), "arch": config.arch},
+        # Neither comments nor the place of an option in a file make a difference.
+        params={"options": options, "arch": config.arch},
         code=(
             "builder.kernel.build",
             "builder.kernel.fragments",
@@ -72,22 +74,17 @@ def steps(config: BuildConfig) -> tuple[Step, ...]:
     return (*before, compile_step)
 
 
-def merged_fragments(config: BuildConfig) -> Merged:
-    """The fragments of the project, in order of their names, and those of the person, in the order given."""
+def read_fragments(config: BuildConfig) -> tuple[list[Setting], list[Setting]]:
+    """The settings of the project, fragment by fragment in order of their names, and those of the person."""
     folder = config.srcdir / "kernel-configs" / config.arch
     ours = [setting for path in sorted(folder.glob("*.config")) for setting in fragments.read(path)]
     theirs = [setting for path in config.kernel_fragments for setting in fragments.read(path)]
-    return fragments.merge(ours, theirs)
+    return ours, theirs
 
 
 def patches(config: BuildConfig) -> tuple[Path, ...]:
     """The patches for the kernel's source, in order of their names."""
     return tuple(sorted((config.srcdir / "kernel-configs" / "patches").glob("*.patch")))
-
-
-def _options(merged: Merged) -> dict[str, Json]:
-    """What counts of the fragments: not their comments, nor where in a file an option stands."""
-    return {setting.symbol: setting.value for setting in merged.settings}
 
 
 def _kind(config: BuildConfig) -> SourceKind | None:
@@ -158,17 +155,18 @@ def _download_source(ctx: StepContext) -> None:
 def _compile(ctx: StepContext) -> None:
     with _plain_directory(ctx.scratch) as work:
         tree = work / "linux"
-        if not (work / "unpacked").exists():
+        if not (work / "patches").exists():
             applied = _place_source(ctx, tree)
-            (work / "unpacked").write_text(json.dumps(applied))
+            (work / "patches").write_text(json.dumps(applied))
         objects = tree / "objects"
         objects.mkdir(exist_ok=True)
-        merged = merged_fragments(ctx.config)
-        if not (work / "configured").exists():
-            _configure(ctx, tree, objects, merged)
-            (work / "configured").touch()
+        if not (work / "overrides").exists():
+            overrides = _configure(ctx, tree, objects)
+            (work / "overrides").write_text(json.dumps(overrides))
         _make_images(ctx, tree, objects)
-        _collect(ctx, objects, merged, json.loads((work / "unpacked").read_text()))
+        _collect(ctx, objects)
+        for key in ("patches", "overrides"):
+            ctx.record(key, json.loads((work / key).read_text()))
 
 
 @contextlib.contextmanager
@@ -198,15 +196,18 @@ def _place_source(ctx: StepContext, tree: Path) -> list[str]:
     return source.apply_patches(tree, list(patches(ctx.config)), ctx)
 
 
-def _configure(ctx: StepContext, tree: Path, objects: Path, merged: Merged) -> None:
-    """Write `.config` and check that it is what the fragments ask for."""
-    for override in merged.overrides:
-        ctx.notice(f"{override.theirs.where}: {override.theirs.text} replaces {override.ours.text}")
+def _configure(ctx: StepContext, tree: Path, objects: Path) -> list[str]:
+    """Write `.config`, check that it is what the fragments ask for, and return the options that a person overrode."""
     names = fragments.Names.load(ctx.config.srcdir / "kernel-configs" / "names.toml")
     known = verify.known_symbols(tree)
-    settings, notes = fragments.translate(merged.settings, known, names)
-    for note in notes:
-        ctx.detail(note)
+    translated = [fragments.translate(settings, known, names) for settings in read_fragments(ctx.config)]
+    for _, notes in translated:
+        for note in notes:
+            ctx.detail(note)
+    merged = fragments.merge(*(settings for settings, _ in translated))
+    settings = merged.settings
+    for override in merged.overrides:
+        ctx.notice(f"{override.theirs.where}: {override.theirs.text} replaces {override.ours.text}")
     verify.check_known(settings, known)
     ctx.execute(
         ["sh", "scripts/kconfig/merge_config.sh", "-n", "-O", objects, *_write_fragments(settings, objects)],
@@ -218,6 +219,7 @@ def _configure(ctx: StepContext, tree: Path, objects: Path, merged: Merged) -> N
     if missing:
         reasons = verify.explain([setting.symbol for setting in missing], tree, objects, ctx)
         verify.refuse_lost(missing, final, reasons)
+    return [override.theirs.text for override in merged.overrides]
 
 
 def _write_fragments(settings: Sequence[Setting], objects: Path) -> list[Path]:
@@ -285,7 +287,7 @@ class _Counter:
         self._bar.advance()
 
 
-def _collect(ctx: StepContext, objects: Path, merged: Merged, applied: list[str]) -> None:
+def _collect(ctx: StepContext, objects: Path) -> None:
     shutil.copyfile(objects / "arch" / "x86" / "boot" / "bzImage", ctx.output / "bzImage")
     ctx.execute(["strip", "--strip-all", "-o", ctx.output / "vmlinux", objects / "vmlinux"])
     (ctx.output / "vmlinux").chmod(0o644)
@@ -293,8 +295,6 @@ def _collect(ctx: StepContext, objects: Path, merged: Merged, applied: list[str]
     facts: dict[str, Json] = {
         "version": (objects / "include" / "config" / "kernel.release").read_text().strip(),
         "symbols": sum(value in {"y", "m"} for value in verify.read_config(objects / ".config").values()),
-        "patches": list(applied),
-        "overrides": [override.theirs.text for override in merged.overrides],
     }
     (ctx.output / FACTS).write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n")
     for key, value in facts.items():

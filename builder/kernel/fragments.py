@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -133,27 +133,24 @@ class Names:
 
 
 def translate(
-    settings: Sequence[Setting], known: frozenset[str], names: Names
+    settings: Iterable[Setting], known: frozenset[str], names: Names
 ) -> tuple[tuple[Setting, ...], tuple[str, ...]]:
     """Use the names that the kernel at hand knows; return the settings and a line about each that changed.
 
     An option under an old name takes the new one and the other way round. One whose subject is always there now is
-    dropped, and one that asks for something to be off that the kernel does not have is fulfilled. What remains
-    unknown stays, for the caller to refuse.
+    dropped. What remains unknown stays, for the caller to refuse.
     """
     older = {new: old for old, new in names.renamed.items()}
-    translated: dict[str, Setting] = {}
+    translated = []
     notes = []
     for setting in settings:
         symbol = setting.symbol
         other = names.renamed.get(symbol) or older.get(symbol)
-        if symbol in known:
-            translated[symbol] = setting
-        elif other in known and other is not None:
+        if symbol not in known and other is not None and other in known:
             notes.append(f"{setting.where}: {symbol} is {other} in this kernel")
-            translated.setdefault(other, replace(setting, symbol=other))
-        elif symbol in names.merged:
+            translated.append(replace(setting, symbol=other))
+        elif symbol not in known and symbol in names.merged:
             notes.append(f"{setting.where}: {symbol} is no option of this kernel: {names.merged[symbol]}")
         else:
-            translated[symbol] = setting
-    return tuple(translated.values()), tuple(notes)
+            translated.append(setting)
+    return tuple(translated), tuple(notes)

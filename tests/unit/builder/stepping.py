@@ -35,7 +35,7 @@ class PlainContext:
         self.step = step
         self.output = root / "output"
         self.scratch = root / "scratch"
-        self.inputs = dict(inputs or {})
+        self.inputs: Mapping[str, Path] = dict(inputs or {})
         self.jobs = jobs
         self.log = root / "log"
         self.epoch = 1767225600
