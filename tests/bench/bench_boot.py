@@ -1,0 +1,140 @@
+"""Time from the start of `/init` to the first line of an app, over the floor, and peak memory of the launcher.
+
+    python tests/bench/bench_boot.py [--rounds N] [--json]
+
+The image is that of the configured build for qemu ($MKSTAGE1_BUILDDIR), the accelerator TCG emulation. The floor is
+the same app as init, in place of systemd: the same qemu with the same arguments, kernel and 9p root, started by hand.
+Each round runs one and then the other, and medians are compared; the goal is a ratio of at most 2.0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.functional.support.images import Image, NotBuilt, compile_probe, unpack
+from tests.functional.support.pods import App, Pod, make_pod
+from tests.functional.support.programs import RunningProgram
+
+GOAL = 2.0
+LINE = "the first line"
+APP = App("one", ("/bin/probe", "say", LINE, "sleep", "3600"))
+HYPERVISORS = ("qemu", "lkvm", "usr/bin/qemu-system-x86_64")
+
+
+def main() -> None:
+    options = _options()
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        place = Path(name)
+        (place / "images").mkdir()
+        try:
+            image = Image(unpack("qemu", place), "qemu", "tcg")
+        except NotBuilt as error:
+            sys.exit(f"bench_boot: {error}")
+        command = capture_command(image, place)
+        boots, floors = [], []
+        for _ in range(options.rounds):
+            boots.append(time_boot(image, place))
+            floors.append(time_floor(image, place, command))
+        memory = launcher_memory(image, place)
+    _report(boots, floors, memory, as_json=options.json)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="time to the first line of an app, over the floor")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="runs of each, interleaved (default: 5)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser.parse_args()
+
+
+def _pod(image: Image, place: Path) -> AbstractContextManager[Pod]:
+    data = place / "data"
+    data.mkdir(exist_ok=True)
+    return make_pod(image, [APP], data=data, probe=compile_probe(place), overlay=os.geteuid() == 0)
+
+
+def time_boot(image: Image, place: Path) -> float:
+    """Seconds from the start of `/init` to the first line of the app."""
+    with _pod(image, place) as pod:
+        start = time.perf_counter()
+        with pod.start() as running:
+            return _time_line(running, start)
+
+
+def capture_command(image: Image, place: Path) -> list[str]:
+    """The hypervisor's command line in a pod, with the app in place of the guest's init."""
+    with _pod(image, place) as pod, pod.start() as running:
+        running.wait_for(LINE)
+        (hypervisor,) = set(pod.processes()) - {running.pid}
+        words = Path(f"/proc/{hypervisor}/cmdline").read_bytes().decode().split("\0")[:-1]
+    index = words.index("-append") + 1
+    program = f"/opt/stage2/{APP.name}/rootfs{APP.exec[0]}"
+    # The kernel gives what follows `--` to init; a quoted word arrives in one piece.
+    arguments = " ".join(f'"{word}"' for word in APP.exec[1:])
+    words[index] = f"{re.sub(r'init=[^ ]+', f'init={program}', words[index])} -- {arguments}"
+    return words
+
+
+def time_floor(image: Image, place: Path, command: Sequence[str]) -> float:
+    """Seconds from the start of the hypervisor to the first line of the app as init."""
+    with _pod(image, place) as pod:
+        start = time.perf_counter()
+        with RunningProgram(command, cwd=pod.directory, env=pod.environment({})) as running:
+            return _time_line(running, start)
+
+
+def _time_line(running: RunningProgram, start: float) -> float:
+    running.wait_for(LINE)
+    return time.perf_counter() - start
+
+
+def launcher_memory(image: Image, place: Path) -> int:
+    """Peak resident memory in bytes of `/init` and its Python child, which prepares a pod and becomes a hypervisor.
+
+    The hypervisor is an empty file here, so that what is counted ends with the attempt to execute it.
+    """
+    with _pod(image, place) as pod:
+        for name in HYPERVISORS:
+            path = pod.rootfs / name
+            if path.is_file() and not path.is_symlink():
+                os.truncate(path, 0)
+        process = subprocess.Popen(
+            pod.argv("run", "--net=none"),
+            cwd=pod.directory,
+            env=pod.environment({}),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        usage = os.wait4(process.pid, 0)[2]
+        process.returncode = 0
+        return usage.ru_maxrss * 1024
+
+
+def _report(boots: list[float], floors: list[float], memory: int, *, as_json: bool) -> None:
+    boot, floor = statistics.median(boots), statistics.median(floors)
+    if as_json:
+        data = {"boot": boots, "floor": floors, "ratio": boot / floor, "goal": GOAL, "launcher_bytes": memory}
+        print(json.dumps(data, indent=2))
+        return
+    print(f"boot to the first line of an app, qemu with TCG, medians of {len(boots)} interleaved runs")
+    print(f"  /init, systemd, app        {boot:7.2f} s   ({min(boots):.2f} to {max(boots):.2f})")
+    print(f"  floor: the app as init     {floor:7.2f} s   ({min(floors):.2f} to {max(floors):.2f})")
+    print(f"  ratio                      {boot / floor:7.2f}     (goal: at most {GOAL})")
+    print(f"  peak memory of /init and the launcher: {memory / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()
