@@ -71,6 +71,8 @@ def _put_file(target: Path, product: Product, outcome: Outcome, state: State) ->
             shutil.copyfile(source, temporary)
             temporary.chmod(0o755 if source.stat().st_mode & 0o100 else 0o644)
             temporary.replace(target)
+        except OSError as error:
+            raise UserError(f"cannot write {target}: {error.strerror}") from error
         finally:
             temporary.unlink(missing_ok=True)
     state.products[product.name] = [*origin, *_status(target)]

@@ -16,9 +16,15 @@ from pathlib import Path
 
 import pytest
 
-from builder.cache import Store
+from builder.cache import Entry, Record, Store
 from builder.digest import tree_digest
-from tests.unit.builder.synthetic import PROJECT, expected_image, make_config, prepare, runs
+from builder.errors import UserError
+from builder.fingerprint import Fingerprint
+from builder.graph import Product
+from builder.publish import publish
+from builder.schedule import Outcome
+from builder.state import State
+from tests.unit.builder.synthetic import PROJECT, expected_image, make_config, prepare, runs, step
 
 _ROUNDS = 12
 
@@ -187,6 +193,19 @@ def test_a_full_disk(tmp_path: Path, small_disk: Path, place: str, free: int) ->
     ballast.unlink()
     finish(start(tmp_path, config.builddir))
     assert (config.builddir / "bin" / "image.aci").read_text() == expected_image(tmp_path)
+
+
+def test_a_disk_too_small_for_the_products(tmp_path: Path, small_disk: Path) -> None:
+    output = tmp_path / "entry" / "output"
+    output.mkdir(parents=True)
+    (output / "image.aci").write_bytes(bytes(2_000_000))
+    entry = Entry("image", "f" * 64, output.parent, Record("d" * 64, 2_000_000, 1.0, 1.0))
+    outcomes = {"image": Outcome(step("image"), Fingerprint("f" * 64, {}, {}), entry, True)}
+    state = State(tmp_path / "state.json")
+    with pytest.raises(UserError, match=rf"^cannot write {small_disk}/bin/image.aci: No space left on device$"):
+        publish(small_disk / "bin", (Product("image", "image.aci", "image.aci"),), outcomes, state)
+    assert list((small_disk / "bin").iterdir()) == []
+    assert state.products == {}
 
 
 def test_a_cache_that_cannot_be_written(tmp_path: Path) -> None:
