@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from builder.cache import Entry, Store
 from builder.fingerprint import Fingerprint, Fingerprinter, differences
@@ -29,11 +29,21 @@ class Verdict:
 
 
 def explain(build: Build, graph: Graph, fingerprinter: Fingerprinter, state: State, name: str) -> Verdict:
-    """The verdict on one step. Raises `UserError` where there is no such step, or a file of it is missing."""
+    """The verdict on one step. Raises `UserError` where there is no such step, or a file of it is missing.
+
+    Where it would run because of others, the reasons of those that start it all come last.
+    """
     verdicts: dict[str, Verdict] = {}
     for step in graph.select([name]):
         verdicts[step.name] = _judge(build.store(step), step, fingerprinter, state, verdicts)
-    return verdicts[name]
+    verdict = verdicts[name]
+    causes = [
+        f"{other.step.name}: {reason}"
+        for other in verdicts.values()
+        if other.would_run and other is not verdict and all(verdicts[need].entry for need in other.step.needs)
+        for reason in other.reasons
+    ]
+    return replace(verdict, reasons=(*verdict.reasons, *causes))
 
 
 def _judge(

@@ -41,8 +41,10 @@ def test_explain_names_the_change(built: Path) -> None:
     assert verdict(built, "image").reasons == ("params.version: '6.1' -> '6.12'",)
     (built / "src" / "new").touch()
     assert verdict(built, "source").reasons == ("file ./new is new",)
-    assert verdict(built, "compile").reasons == ("it needs source, which would run",)
-    assert verdict(built, "image").reasons == ("it needs strip, which would run", "params.version: '6.1' -> '6.12'")
+    cause = "source: file ./new is new"
+    assert verdict(built, "compile").reasons == ("it needs source, which would run", cause)
+    own = "params.version: '6.1' -> '6.12'"
+    assert verdict(built, "image").reasons == ("it needs strip, which would run", own, cause)
 
 
 def test_explain_does_not_run_or_remember(built: Path) -> None:
