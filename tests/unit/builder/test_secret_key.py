@@ -41,4 +41,4 @@ def test_a_key_that_is_not_there(tmp_path: Path) -> None:
 def test_the_answer_is_json(tmp_path: Path) -> None:
     argv = [sys.executable, "-m", "builder.secret_key", "0" * 40, str(tmp_path / "nowhere")]
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "there is no GnuPG home" in json.loads(done.stdout)["error"]
+    assert f"{tmp_path}/nowhere" in json.loads(done.stdout)["error"]
