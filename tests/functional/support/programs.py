@@ -46,8 +46,9 @@ class RunningProgram:
         env: Mapping[str, str],
         pass_fds: Sequence[int] = (),
         terminal: tuple[int, int] | None = None,
+        umask: int = -1,
     ) -> None:
-        """Start it. `terminal` is a pair (master, slave) of a pseudo terminal."""
+        """Start it. `terminal` is a pair (master, slave) of a pseudo terminal, `umask` -1 for our own."""
         self._started = time.monotonic()
         self._changed = threading.Condition()
         self._text = {"stdout": "", "stderr": ""}
@@ -60,6 +61,7 @@ class RunningProgram:
             stderr=subprocess.PIPE if terminal is None else terminal[1],
             pass_fds=pass_fds,
             start_new_session=terminal is None,
+            umask=umask,
         )
         streams = {"stdout": self._process.stdout, "stderr": self._process.stderr}
         fds = {name: stream.fileno() for name, stream in streams.items() if stream is not None}
