@@ -1,0 +1,283 @@
+"""The kernel's steps, with a tree that has a kernel's interface and next to nothing behind it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from builder.config import BuildConfig
+from builder.errors import UserError
+from builder.graph import Step
+from builder.kernel.build import COMPILE_STEP, FACTS, SOURCE_STEP, steps
+from tests.unit.builder.stepping import PlainContext
+from tests.unit.builder.synthetic import make_config
+
+KCONFIG = "config NET\nconfig OVERLAY_FS\nconfig NEEDY\nconfig AUTOFS_FS\nconfig NR_CPUS\n"
+
+MERGE = """\
+#!/bin/sh
+set -e
+[ "$1" = -n ] && [ "$2" = -O ]
+objects=$3
+shift 3
+cat "$@" | grep -v NEEDY >"$objects/.config"
+"""
+
+MAKEFILE = """\
+ifneq ($(words $(CURDIR)$(O)), 1)
+$(error a kernel is not built in a directory with spaces)
+endif
+all:
+bzImage:
+	@mkdir -p $(O)/arch/x86/boot $(O)/include/config
+	@echo "  CC      init/main.o"
+	@echo "  AS      arch/x86/entry.o"
+	@echo "$(ARCH) $(KBUILD_BUILD_TIMESTAMP) $(KBUILD_BUILD_USER) $(CC)" > $(O)/arch/x86/boot/bzImage
+	@echo 6.1.99 > $(O)/include/config/kernel.release
+	@cat patched 2>/dev/null || true
+	@test ! -e broken
+vmlinux: bzImage
+	@cp "$(word 1,$(wildcard /bin/true /usr/bin/true))" $(O)/vmlinux
+mrproper:
+	@rm -rf .config include/config
+	@touch $(CURDIR)/cleaned
+"""
+
+
+def make_kernel(root: Path) -> Path:
+    (root / "scripts/kconfig").mkdir(parents=True)
+    (root / "Kconfig").write_text(KCONFIG)
+    (root / "scripts/kconfig/merge_config.sh").write_text(MERGE)
+    (root / "Makefile").write_text(MAKEFILE)
+    return root
+
+
+def make_project(root: Path, source: Path, *, theirs: str = "", **changes: object) -> BuildConfig:
+    config = make_config(root, kernel_src=str(source), arch="amd64", **changes)
+    folder = config.srcdir / "kernel-configs"
+    (folder / "amd64").mkdir(parents=True)
+    (folder / "patches").mkdir()
+    (folder / "names.toml").write_text('[renamed]\nAUTOFS4_FS = "AUTOFS_FS"\n[merged]\nGONE = "always on"\n')
+    (folder / "amd64/net.config").write_text("# Networks.\nCONFIG_NET=y\n")
+    (folder / "amd64/fs.config").write_text("# Files.\nCONFIG_OVERLAY_FS=y\nCONFIG_AUTOFS4_FS=y\nCONFIG_GONE=y\n")
+    if not theirs:
+        return config
+    (root / "my own.config").write_text(theirs)
+    return make_config(
+        root, **{"kernel_src": str(source), "arch": "amd64", "kernel_fragments": (root / "my own.config",)} | changes
+    )
+
+
+def find(config: BuildConfig, name: str) -> Step:
+    return next(step for step in steps(config) if step.name == name)
+
+
+def build(config: BuildConfig, root: Path) -> PlainContext:
+    context = PlainContext(root, config, find(config, COMPILE_STEP))
+    context.step.run(context)
+    return context
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return make_kernel(tmp_path / "linux-6.1")
+
+
+def test_everything_that_a_hypervisor_may_boot(tmp_path: Path, source: Path) -> None:
+    context = build(make_project(tmp_path, source), tmp_path / "step")
+    assert {path.name for path in context.output.iterdir()} == {"bzImage", "vmlinux", "config", FACTS}
+    assert (context.output / "bzImage").read_text() == "x86_64 Thu Jan 01 00:00:00 UTC 2026 mkstage1 cc\n"
+    assert (context.output / "vmlinux").stat().st_mode & 0o777 == 0o644
+    options = (context.output / "config").read_text()
+    assert sorted(options.split()) == ["CONFIG_AUTOFS_FS=y", "CONFIG_NET=y", "CONFIG_OVERLAY_FS=y"]
+    assert json.loads((context.output / FACTS).read_text()) == {"symbols": 3, "version": "6.1.99"}
+    assert context.facts == {"symbols": 3, "version": "6.1.99", "patches": [], "overrides": []}
+    assert any("AUTOFS4_FS is AUTOFS_FS" in notice for notice in context.notices)
+    assert not (source / "objects").exists()
+    assert context.bars[-1].done == context.bars[-1].total == 2
+
+
+def test_directories_with_spaces(tmp_path: Path) -> None:
+    source = make_kernel(tmp_path / "a b" / "linux")
+    context = build(make_project(tmp_path / "a b", source), tmp_path / "a b" / "step")
+    assert (context.output / "bzImage").exists()
+
+
+def test_an_archive(tmp_path: Path, source: Path) -> None:
+    with tarfile.open(tmp_path / "linux.tar.gz", "w:gz") as tar:
+        tar.add(source, arcname="linux-6.1")
+    context = build(make_project(tmp_path, tmp_path / "linux.tar.gz"), tmp_path / "step")
+    assert (context.output / "bzImage").exists()
+
+
+def test_the_launcher_of_the_compiler(tmp_path: Path, source: Path) -> None:
+    context = build(make_project(tmp_path, source, compiler_launcher="ccache"), tmp_path / "step")
+    assert (context.output / "bzImage").read_text().endswith(" ccache gcc\n")
+
+
+def test_a_person_overrides_the_project(tmp_path: Path, source: Path) -> None:
+    config = make_project(tmp_path, source, theirs="# CONFIG_AUTOFS_FS is not set\nCONFIG_NR_CPUS=4\n")
+    context = build(config, tmp_path / "step")
+    assert "# CONFIG_AUTOFS_FS is not set\n" in (context.output / "config").read_text()
+    assert "CONFIG_NR_CPUS=4\n" in (context.output / "config").read_text()
+    assert context.facts["overrides"] == ["# CONFIG_AUTOFS_FS is not set"]
+    assert any("replaces CONFIG_AUTOFS_FS=y" in notice for notice in context.notices)
+
+
+def test_a_lost_option_is_an_error_that_says_where_it_was_asked_for(tmp_path: Path, source: Path) -> None:
+    config = make_project(tmp_path, source, theirs="\nCONFIG_NEEDY=y\n")
+    with pytest.raises(UserError, match=r"my own\.config:2: NEEDY is n, not y"):
+        build(config, tmp_path / "step")
+    assert list((tmp_path / "step/output").iterdir()) == []
+
+
+def test_an_unknown_option(tmp_path: Path, source: Path) -> None:
+    config = make_project(tmp_path, source, theirs="CONFIG_OVERLAYFS=y\n")
+    with pytest.raises(UserError, match=r"my own\.config:1: OVERLAYFS is unknown .* did you mean OVERLAY_FS"):
+        build(config, tmp_path / "step")
+
+
+def test_contradictions_are_found_before_anything_runs(tmp_path: Path, source: Path) -> None:
+    config = make_project(tmp_path, source, theirs="CONFIG_NR_CPUS=4\nCONFIG_NR_CPUS=8\n")
+    with pytest.raises(UserError, match=r"my own\.config:1 .* and .*my own\.config:2"):
+        steps(config)
+
+
+def test_a_patch_of_the_project(tmp_path: Path, source: Path) -> None:
+    config = make_project(tmp_path, source)
+    patch = "Why.\n\n--- /dev/null\n+++ b/patched\n@@ -0,0 +1 @@\n+  CC      patched.o\n"
+    (config.srcdir / "kernel-configs/patches/0001-new.patch").write_text(patch)
+    context = build(config, tmp_path / "step")
+    assert context.facts["patches"] == ["0001-new.patch"]
+    assert context.bars[-1].done == 3
+    assert config.srcdir / "kernel-configs/patches/0001-new.patch" in context.step.files
+
+
+def test_products_in_the_source_are_cleaned_in_the_copy(tmp_path: Path, source: Path) -> None:
+    (source / ".config").touch()
+    build(make_project(tmp_path, source), tmp_path / "step")
+    assert (tmp_path / "step/scratch/linux/cleaned").exists()
+    assert (source / ".config").exists()
+    assert not (source / "cleaned").exists()
+
+
+def test_a_build_that_was_broken_off_goes_on(tmp_path: Path, source: Path) -> None:
+    config = make_project(tmp_path, source)
+    step = find(config, COMPILE_STEP)
+    (source / "broken").touch()
+    with pytest.raises(UserError, match="make failed"):
+        step.run(PlainContext(tmp_path / "step", config, step))
+    tree = tmp_path / "step/scratch/linux"
+    (tree / "broken").unlink()
+    (tree / "mark").touch()
+    shutil.rmtree(source)
+    context = PlainContext(tmp_path / "step", config, step)
+    step.run(context)
+    assert (tree / "mark").exists()
+    assert (context.output / "bzImage").exists()
+    assert context.facts["patches"] == []
+
+
+@pytest.mark.parametrize("name", ["Kconfig", "scripts"])
+def test_what_is_no_kernel(tmp_path: Path, source: Path, name: str) -> None:
+    subprocess.run(["rm", "-r", source / name], check=True)
+    with pytest.raises(UserError, match="not the source of a kernel"):
+        build(make_project(tmp_path, source), tmp_path / "step")
+
+
+def test_comments_and_places_do_not_make_another_kernel(tmp_path: Path, source: Path) -> None:
+    config = make_project(tmp_path, source)
+    before = find(config, COMPILE_STEP)
+    fragment = config.srcdir / "kernel-configs/amd64/net.config"
+    fragment.write_text("# Other words.\n\n\nCONFIG_NET=y\n")
+    after = find(config, COMPILE_STEP)
+    assert (before.params, before.files) == (after.params, after.files)
+    fragment.write_text("CONFIG_NET=m\n")
+    assert find(config, COMPILE_STEP).params != before.params
+
+
+def test_a_directory_counts_with_its_content(tmp_path: Path, source: Path) -> None:
+    step = find(make_project(tmp_path, source), COMPILE_STEP)
+    assert source in step.files
+    assert step.needs == ()
+
+
+def test_sources_that_cannot_be(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        steps(make_project(tmp_path / "a", tmp_path / "absent"))
+    config = make_config(tmp_path / "a", kernel_src="git://example.com/linux", arch="amd64")
+    with pytest.raises(UserError, match="not an archive"):
+        steps(config)
+
+
+def make_debian_package(root: Path, name: str) -> Path:
+    """The output of the step that downloads Debian packages, with one source package in it."""
+    if shutil.which("dpkg-deb") is None:
+        pytest.skip("dpkg-deb is not installed")
+    folder = root / "package"
+    (folder / "DEBIAN").mkdir(parents=True)
+    (folder / "DEBIAN/control").write_text(
+        f"Package: {name}\nVersion: 6.1.99-1\nArchitecture: all\nMaintainer: A <a@example.com>\nDescription: test\n"
+    )
+    (folder / "usr/src").mkdir(parents=True)
+    make_kernel(root / "linux-source-6.1")
+    with tarfile.open(folder / f"usr/src/{name}.tar.xz", "w:xz") as tar:
+        tar.add(root / "linux-source-6.1", arcname="linux-source-6.1")
+    output = root / "debian-kernel-source"
+    output.mkdir()
+    file = f"{name}_6.1.99-1_all.deb"
+    subprocess.run(["dpkg-deb", "--build", "--root-owner-group", folder, output / file], check=True)
+    package = {"name": name, "version": "6.1.99-1", "architecture": "all", "source": "linux", "size": 1, "sha256": ""}
+    (output / "packages.json").write_text(json.dumps({"packages": [package | {"file": file}]}))
+    return output
+
+
+def test_debians_source(tmp_path: Path) -> None:
+    packages = make_debian_package(tmp_path, "linux-source-6.1")
+    make_project(tmp_path, Path("debian"))
+    config = make_config(tmp_path, kernel_src="debian", kernel_version="6.1", arch="amd64")
+    one, two = steps(config)
+    assert (one.name, two.name, two.needs) == (SOURCE_STEP, COMPILE_STEP, (SOURCE_STEP,))
+    context = PlainContext(tmp_path / "source", config, one, {one.needs[0]: packages})
+    one.run(context)
+    assert [path.name for path in context.output.iterdir()] == ["linux-source-6.1.tar.xz"]
+    assert context.facts["package"] == "linux-source-6.1 6.1.99-1"
+    compiled = PlainContext(tmp_path / "compile", config, two, {SOURCE_STEP: context.output})
+    two.run(compiled)
+    assert (compiled.output / "bzImage").exists()
+
+
+def test_a_series_that_debian_does_not_have(tmp_path: Path) -> None:
+    packages = make_debian_package(tmp_path, "linux-source-6.1")
+    make_project(tmp_path, Path("debian"))
+    config = make_config(tmp_path, kernel_src="debian", kernel_version="6.2", arch="amd64", debian_suite="bookworm")
+    step = find(config, SOURCE_STEP)
+    with pytest.raises(UserError, match=r"bookworm has no package linux-source-6\.2"):
+        step.run(PlainContext(tmp_path / "source", config, step, {step.needs[0]: packages}))
+
+
+def test_a_pinned_download(tmp_path: Path, source: Path) -> None:
+    archive = tmp_path / "linux.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(source, arcname="linux-6.1")
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    make_project(tmp_path, source)
+    for pin, offline, problem in ((digest, False, ""), ("0" * 64, False, "SHA-256 is"), (digest, True, "offline")):
+        url = f"{archive.as_uri()}#sha256={pin}"
+        config = make_config(tmp_path, kernel_src=url, arch="amd64", offline=offline)
+        step = find(config, SOURCE_STEP)
+        context = PlainContext(tmp_path / f"step{problem}", config, step)
+        if problem:
+            with pytest.raises(UserError, match=problem):
+                step.run(context)
+            assert list(context.output.iterdir()) == []
+        else:
+            step.run(context)
+            assert [path.name for path in context.output.iterdir()] == ["linux.tar.gz"]
+            assert context.facts["sha256"] == digest
