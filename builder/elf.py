@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
-
-from elftools.common.exceptions import ELFError
-from elftools.elf.dynamic import DynamicSegment
-from elftools.elf.elffile import ELFFile
-from elftools.elf.segments import InterpSegment
+from typing import TYPE_CHECKING, Any
 
 from builder.errors import UserError
+
+if TYPE_CHECKING:
+    from elftools.elf.elffile import ELFFile
 
 _MAGIC = b"\x7fELF"
 
@@ -37,6 +35,9 @@ class ElfHeader:
 
 def read_header(path: Path) -> ElfHeader | None:
     """Read the headers of a file, or return None where it is no ELF file. Raises `UserError` for a damaged one."""
+    from elftools.common.exceptions import ELFError  # here, because a `make` with nothing to do reads no ELF file
+    from elftools.elf.elffile import ELFFile
+
     with path.open("rb") as stream:
         if stream.read(len(_MAGIC)) != _MAGIC:
             return None
@@ -48,6 +49,9 @@ def read_header(path: Path) -> ElfHeader | None:
 
 
 def _parse(elf: ELFFile) -> ElfHeader:
+    from elftools.elf.dynamic import DynamicSegment
+    from elftools.elf.segments import InterpSegment
+
     interpreter = ""
     needed: list[str] = []
     paths: dict[str, list[str]] = {"DT_RPATH": [], "DT_RUNPATH": []}

@@ -10,11 +10,13 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-import gnupg
+from typing import TYPE_CHECKING
 
 from builder.errors import UserError
 from builder.process import run
+
+if TYPE_CHECKING:
+    import gnupg
 
 _LONGEST_SOCKET_NAME = len("/S.gpg-agent.browser")
 _SUN_PATH = 107
@@ -104,6 +106,8 @@ def open_gpg(home: Path, options: Sequence[str] = ()) -> gnupg.GPG:
 
     Raises `UserError` where gpg cannot be started.
     """
+    import gnupg  # here, because a `make` with nothing to do does not sign
+
     try:
         return gnupg.GPG(
             gnupghome=os.fspath(home),

@@ -1,4 +1,7 @@
-"""The last steps of a build: what a flavor brings, the archive, its signature."""
+"""The last steps of a build: what a flavor brings, the archive, its signature.
+
+Each step imports what it works with when it runs: a `make` with nothing to do comes by here too.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.aci.archive import Compression, write_aci
 from builder.aci.components import COMPONENTS_PATH
-from builder.aci.manifest import stage1_manifest
 from builder.config import BuildConfig
 from builder.flavor import FLAVOR_FILE, Flavor
 from builder.graph import Scope, Step, StepContext
-from builder.rootfs import fill
-from builder.sign import DEVELOPMENT_KEY_FILE, NO_KEY, SIGNATURE_SUFFIX, SIGNING_KEY_FILE, sign
+from builder.sign import DEVELOPMENT_KEY_FILE, NO_KEY, SIGNATURE_SUFFIX, SIGNING_KEY_FILE
 from builder.userland.selection import COMPONENTS
 from builder.version import VERSION
 
@@ -34,6 +34,9 @@ def flavor_step(config: BuildConfig, flavor: Flavor, values: Mapping[str, str]) 
     """The step that renders what a flavor brings. Its output: `rootfs` and `manifest`."""
 
     def run(context: StepContext) -> None:
+        from builder.aci.manifest import stage1_manifest
+        from builder.rootfs import fill
+
         fill(flavor, context.output / ROOTFS, values)
         manifest = stage1_manifest(
             flavor.manifest_template, name=flavor.manifest_name, version=config.flavors_version, arch=config.arch
@@ -72,6 +75,8 @@ def aci_step(
     """
 
     def run(context: StepContext) -> None:
+        from builder.aci.archive import Compression, write_aci
+
         own = context.scratch / "own"
         components = _components(context, layers) | {part.path: part.component for part in parts}
         _place_parts(context, parts, own)
@@ -113,6 +118,8 @@ def sign_step(config: BuildConfig, archive: Step, file: str) -> Step:
     the public key that it was verified with."""
 
     def run(context: StepContext) -> None:
+        from builder.sign import sign
+
         target = context.scratch / file
         shutil.copyfile(context.inputs[archive.name] / ARCHIVE, target)
         signature = sign(target, config)
