@@ -147,7 +147,7 @@ def test_a_server_without_signatures(tmp_path: Path, keys: Keys, ctx: PlainConte
 def test_no_keys_at_all(tmp_path: Path, keys: Keys, ctx: PlainContext) -> None:
     with scratch_home() as empty:
         config = make_config(tmp_path, gnupg_home=str(empty))
-        with pytest.raises(UserError, match="no key to check .* archives with: need that of M") as caught:
+        with pytest.raises(UserError, match=r"no key to check .* archives with: need that of M") as caught:
             kernel_org.fetch_verified("file:///x", tmp_path / "out", PlainContext(tmp_path / "no", config, NO_STEP))
     assert "gpg --locate-external-keys" in caught.value.hint
 
