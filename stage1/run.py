@@ -46,10 +46,13 @@ def run(front: int, words: Sequence[str], environment: Mapping[str, str]) -> Non
     command = hypervisor_command(pod, arguments, environment)
     if arguments.networks:
         report("warning", f"--net={','.join(arguments.networks)}: the pod starts without a network")
-    write_guest_files(pod, arguments, image)
-    pod_directory.link("flavor", _FLAVOR)
-    isolate(IMAGE)
-    pod_directory.write("pid", f"{front}\n")
+    try:
+        write_guest_files(pod, arguments, image)
+        pod_directory.link("flavor", _FLAVOR)
+        isolate(IMAGE)
+        pod_directory.write("pid", f"{front}\n")
+    except OSError as error:
+        raise UserError(f"cannot write the pod's files: {error.filename or IMAGE}: {error.strerror}") from error
     if not die_with_parent(front):
         raise UserError("the pod's process has ended")
     _execute(command, lock)

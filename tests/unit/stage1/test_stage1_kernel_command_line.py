@@ -1,0 +1,32 @@
+import pytest
+
+from stage1.errors import UserError
+from stage1.kernel_command_line import EXTRA_VARIABLE, kernel_command_line
+
+
+def test_the_order_is_hypervisor_common_extra() -> None:
+    words = kernel_command_line(["reboot=t"], debug=False, environment={EXTRA_VARIABLE: "  a=1   b "}).split(" ")
+    assert words[0] == "reboot=t"
+    assert words[-2:] == ["a=1", "b"]
+    assert {"root=rootfs", "rootfstype=9p", "rw", "console=hvc0", "quiet", "systemd.show_status=false"} <= set(words)
+    assert any(word.startswith("rootflags=trans=virtio,version=9p2000.L,cache=mmap") for word in words)
+
+
+def test_debug_is_not_quiet() -> None:
+    words = kernel_command_line([], debug=True, environment={}).split(" ")
+    assert {"debug", "systemd.log_level=debug", "systemd.show_status=true"} <= set(words)
+    assert "quiet" not in words
+
+
+@pytest.mark.parametrize("extra", ["a\nb", "ü", "a\x1b", "a\tb"])
+def test_only_printable_ascii(extra: str) -> None:
+    with pytest.raises(UserError, match=EXTRA_VARIABLE):
+        kernel_command_line([], debug=False, environment={EXTRA_VARIABLE: extra})
+
+
+def test_the_kernel_cuts_nothing() -> None:
+    length = len(kernel_command_line([], debug=False, environment={}))
+    room = 2047 - length - 1
+    assert len(kernel_command_line([], debug=False, environment={EXTRA_VARIABLE: "x" * room})) == 2047
+    with pytest.raises(UserError, match="1 characters too long"):
+        kernel_command_line([], debug=False, environment={EXTRA_VARIABLE: "x" * (room + 1)})

@@ -1,0 +1,129 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from stage1.paths import AppRoot, Tree
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir())
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside/secret").write_text("secret")
+    return Tree(str(tmp_path / "tree"))
+
+
+def test_write_makes_parents_and_replaces(tree: Tree) -> None:
+    tree.write("a/b/c", "one")
+    tree.write("a/b/c", "two", mode=0o600)
+    file = Path(tree.path, "a/b/c")
+    assert file.read_text() == "two"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert names(file.parent) == ["c"]
+
+
+def test_write_replaces_a_link_and_not_its_target(tree: Tree, tmp_path: Path) -> None:
+    Path(tree.path, "link").symlink_to(tmp_path / "outside/secret")
+    Path(tree.path, ".link.new").symlink_to(tmp_path / "outside/secret")
+    tree.write("link", "mine")
+    assert (tmp_path / "outside/secret").read_text() == "secret"
+    assert not Path(tree.path, "link").is_symlink()
+
+
+@pytest.mark.parametrize("name", ["link/file", "link/deep/file"])
+def test_nothing_passes_through_a_linked_directory(tree: Tree, tmp_path: Path, name: str) -> None:
+    Path(tree.path, "link").symlink_to(tmp_path / "outside")
+    with pytest.raises(OSError, match="symbolic link"):
+        tree.write(name, "mine")
+    with pytest.raises(OSError, match="symbolic link"):
+        tree.clear("link")
+    with pytest.raises(OSError, match="symbolic link"):
+        tree.read("link/secret", limit=100)
+    assert not tree.is_directory("link")
+    assert names(tmp_path / "outside") == ["secret"]
+
+
+def test_parents_above_the_tree_are_refused(tree: Tree) -> None:
+    with pytest.raises(OSError, match="Invalid argument"):
+        tree.write("../outside/new/file", "mine")
+
+
+def test_read_takes_regular_files_of_limited_size_only(tree: Tree, tmp_path: Path) -> None:
+    tree.write("file", "12345")
+    assert tree.read("file", limit=5) == b"12345"
+    with pytest.raises(OSError, match="larger than 4 bytes"):
+        tree.read("file", limit=4)
+    os.mkfifo(Path(tree.path, "fifo"))
+    with pytest.raises(OSError, match="not a regular file"):
+        tree.read("fifo", limit=4)
+    Path(tree.path, "link").symlink_to(tmp_path / "outside/secret")
+    with pytest.raises(OSError, match="symbolic links"):
+        tree.read("link", limit=100)
+
+
+def test_link_replaces_and_is_read(tree: Tree) -> None:
+    tree.link("flavor", "old")
+    tree.link("flavor", "kvm")
+    assert tree.read_link("flavor") == "kvm"
+
+
+def test_clear_leaves_directories(tree: Tree, tmp_path: Path) -> None:
+    tree.write("status/app", "1")
+    Path(tree.path, "status/folder").mkdir()
+    Path(tree.path, "status/link").symlink_to(tmp_path / "outside/secret")
+    tree.clear("status")
+    assert names(Path(tree.path, "status")) == ["folder"]
+    assert (tmp_path / "outside/secret").exists()
+    tree.clear("new")
+    assert tree.is_directory("new")
+
+
+@pytest.fixture
+def root(tree: Tree, tmp_path: Path) -> AppRoot:
+    app = Path(tree.path, "app")
+    (app / "etc").mkdir(parents=True)
+    (app / "etc/passwd").write_text("inside")
+    (app / "real/deep").mkdir(parents=True)
+    (app / "real/deep/file").write_text("deep")
+    (app / "absolute").symlink_to("/etc/passwd")
+    (app / "escape").symlink_to("../../../../../etc/passwd")
+    (app / "folder").symlink_to("/real/deep")
+    (app / "real/up").symlink_to("../etc/passwd")
+    (app / "loop").symlink_to("loop")
+    (app / "out").symlink_to(tmp_path / "outside/secret")
+    return AppRoot(tree, "app")
+
+
+@pytest.mark.parametrize(
+    "path", ["/etc/passwd", "absolute", "/escape", "real/up", "../../etc/passwd", "/folder/../../absolute"]
+)
+def test_links_mean_what_they_mean_inside(root: AppRoot, path: str) -> None:
+    assert root.read(path, limit=100) == b"inside"
+
+
+def test_directories_behind_links(root: AppRoot) -> None:
+    assert root.read("/folder/file", limit=10) == b"deep"
+    assert root.stat("/folder/file").st_size == 4
+    assert root.stat("/").st_mode & 0o40000
+    assert root.stat("/folder").st_mode & 0o40000
+
+
+@pytest.mark.parametrize("path", ["/out", "loop", "/missing", "/etc/passwd/file", "/etc/passwd/.."])
+def test_what_does_not_exist_inside(root: AppRoot, path: str) -> None:
+    with pytest.raises(OSError):
+        root.stat(path)
+
+
+def test_no_descriptor_is_left_open(root: AppRoot) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for path in ("/escape", "/folder/file", "/missing", "loop"):
+        try:
+            root.stat(path)
+        except OSError:
+            continue
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

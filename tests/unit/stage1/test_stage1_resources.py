@@ -1,0 +1,135 @@
+from collections.abc import Mapping
+from fractions import Fraction
+from math import ceil
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stage1.errors import UserError
+from stage1.pod import App
+from stage1.resources import Resources, Sizing, host_cpus, parse_quantity, vm_resources
+
+
+def app(isolators: Mapping[str, Any]) -> App:
+    return App(
+        name="web",
+        image="",
+        arguments=("/bin/web",),
+        user="0",
+        group="0",
+        supplementary_gids=(),
+        working_directory="/",
+        environment={},
+        isolators=isolators,
+    )
+
+
+def limits(memory: str | None = None, cpu: str | None = None) -> App:
+    isolators = {}
+    if memory is not None:
+        isolators["resource/memory"] = {"request": "1", "limit": memory}
+    if cpu is not None:
+        isolators["resource/cpu"] = {"limit": cpu}
+    return app(isolators)
+
+
+@pytest.mark.parametrize(
+    ("text", "thousandths"),
+    [
+        ("0", 0),
+        ("1", 1000),
+        ("128Mi", (128 << 20) * 1000),
+        ("1G", 10**12),
+        ("1k", 10**6),
+        ("500m", 500),
+        ("0.5", 500),
+        (".5", 500),
+        ("1.", 1000),
+        ("1.5Gi", 1610612736 * 1000),
+        ("1e3", 10**6),
+        ("1E3", 10**6),
+        ("1E", 10**21),
+        ("2e-3", 2),
+        ("1n", 1),
+        ("1u", 1),
+        ("1e-99", 1),
+        ("+7", 7000),
+        ("-0", 0),
+    ],
+)
+def test_quantities(text: str, thousandths: int) -> None:
+    assert parse_quantity(text) == thousandths
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "Mi", "1 Gi", "1GiB", "1K", "1mi", "0x10", "1e", "-1", "1e30", "16E", "1e999", "NaN", "\u0661", "9" * 100],
+)
+def test_what_is_no_quantity(text: str) -> None:
+    with pytest.raises(UserError):
+        parse_quantity(text)
+
+
+@given(
+    st.integers(0, 10**6), st.integers(0, 999), st.sampled_from(["", "m", "k", "M", "G", "Ki", "Mi", "Gi", "e2", "E-2"])
+)
+def test_quantities_are_exact_and_rounded_up(integer: int, fraction: int, suffix: str) -> None:
+    factors: dict[str, int | Fraction] = {
+        "m": Fraction(1, 1000),
+        "k": 1000,
+        "M": 10**6,
+        "G": 10**9,
+        "Ki": 1 << 10,
+        "Mi": 1 << 20,
+        "Gi": 1 << 30,
+    }
+    factors |= {"": 1, "e2": 100, "E-2": Fraction(1, 100)}
+    exact = (integer + Fraction(fraction, 1000)) * Fraction(factors[suffix]) * 1000
+    assert parse_quantity(f"{integer}.{fraction:03}{suffix}") == ceil(exact)
+
+
+def test_memory_is_the_sum_and_the_system() -> None:
+    assert vm_resources([limits("256Mi"), limits("64Mi")], 2).memory_mib == 256 + 64 + 128
+
+
+def test_an_app_without_a_limit_counts_128() -> None:
+    assert vm_resources([limits(), limits("1Gi")], 2).memory_mib == 128 + 1024 + 128
+    assert vm_resources([app({"resource/memory": {"request": "1Gi"}})], 2).memory_mib == 256
+
+
+def test_memory_is_rounded_up() -> None:
+    assert vm_resources([limits("1")], 1).memory_mib == 129
+    assert vm_resources([limits("25M")], 1).memory_mib == 24 + 128
+
+
+def test_the_rules_are_settings() -> None:
+    sizing = Sizing(app_memory=0, system_memory=512 << 20)
+    assert vm_resources([limits()], 1, sizing).memory_mib == 512
+
+
+@pytest.mark.parametrize(
+    ("apps", "host", "expected"),
+    [
+        ([limits(cpu="1")], 4, 1),
+        ([limits(cpu="500m"), limits(cpu="600m")], 4, 2),
+        ([limits(cpu="3"), limits(cpu="3")], 4, 4),
+        ([limits(cpu="1"), limits()], 4, 4),
+        ([limits()], 3, 3),
+        ([limits(cpu="0")], 3, 1),
+    ],
+)
+def test_cpus(apps: list[App], host: int, expected: int) -> None:
+    assert vm_resources(apps, host).cpus == expected
+
+
+def test_the_host_has_a_cpu() -> None:
+    assert host_cpus() >= 1
+    assert vm_resources([limits("1Mi", "1")], 1) == Resources(memory_mib=129, cpus=1)
+
+
+@pytest.mark.parametrize("limit", [5, True, [], "lots"])
+def test_a_bad_limit_names_app_and_isolator(limit: object) -> None:
+    with pytest.raises(UserError, match="app web: isolator resource/memory"):
+        vm_resources([app({"resource/memory": {"limit": limit}})], 1)

@@ -1,0 +1,153 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from stage1.__main__ import main
+from stage1.arguments import parse_run
+from stage1.errors import UserError
+from stage1.paths import Tree
+from stage1.pod import Pod, load_pod
+from stage1.run import hypervisor_command, write_guest_files
+
+UUID = "6ba7b810-9dad-41d1-80b4-00c04fd430c8"
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir())
+
+
+@pytest.fixture
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A pod directory with two apps and an image with qemu, as the working directory."""
+    image = tmp_path / "stage1/rootfs"
+    apps = []
+    for name in ("web", "db"):
+        app = {"exec": [f"/{name}"], "user": "1000", "group": "0"}
+        (image / "opt/stage2" / name / "rootfs").mkdir(parents=True)
+        (image / "opt/stage2" / name / "manifest").write_text(json.dumps({"name": f"example.com/{name}", "app": app}))
+        apps.append({"name": name, "app": app})
+    (tmp_path / "pod").write_text(json.dumps({"apps": apps}))
+    for file in ("qemu", "kernel_image", "usr/lib/systemd/system/systemd-journald.service", "etc/passwd", "etc/group"):
+        (image / file).parent.mkdir(parents=True, exist_ok=True)
+        (image / file).touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def load(directory: Path) -> Pod:
+    return load_pod(UUID, Tree(str(directory)), Tree(str(directory / "stage1/rootfs")))
+
+
+def test_the_guest_gets_its_files_again_and_again(directory: Path) -> None:
+    image = directory / "stage1/rootfs"
+    (image / "rkt/status").mkdir(parents=True)
+    for _ in range(2):
+        (image / "rkt/status/web").write_text("7\n")
+        write_guest_files(load(directory), parse_run(["--hostname=box", UUID]), Tree(str(image)))
+        assert names(image / "rkt/status") == []
+        assert (image / "etc/hostname").read_text() == "box\n"
+        assert (image / "etc/machine-id").read_text() == UUID.replace("-", "") + "\n"
+        assert names(image / "rkt/env") == ["db", "web"]
+        units = image / "usr/lib/systemd/system"
+        assert names(units) == [
+            "db.service",
+            "default.target",
+            "systemd-journald.service",
+            "web.service",
+        ]
+        assert (image / "etc/passwd").read_text().count("gen1000") == 1
+
+
+def test_a_planted_link_is_replaced_and_not_followed(directory: Path) -> None:
+    image = directory / "stage1/rootfs"
+    victim = directory / "victim"
+    victim.write_text("untouched")
+    (image / "etc/hostname").symlink_to(victim)
+    write_guest_files(load(directory), parse_run([UUID]), Tree(str(image)))
+    assert victim.read_text() == "untouched"
+    assert (image / "etc/hostname").read_text() == f"rkt-{UUID}\n"
+
+
+def test_a_planted_folder_ends_the_start(directory: Path) -> None:
+    image = directory / "stage1/rootfs"
+    (directory / "elsewhere").mkdir()
+    (image / "rkt").symlink_to(directory / "elsewhere")
+    with pytest.raises(OSError, match="symbolic link"):
+        write_guest_files(load(directory), parse_run([UUID]), Tree(str(image)))
+    assert names(directory / "elsewhere") == []
+
+
+def test_what_cannot_be_written_is_one_line(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RKT_HYPERVISOR_ACCEL", "tcg")
+    (directory / "stage1/rootfs/rkt").symlink_to(directory)
+    assert main(["run", "1", UUID]) == 254
+    error = capsys.readouterr().err
+    assert error.startswith("stage1: error: cannot write the pod's files: ") and error.count("\n") == 1
+    assert not (directory / "pid").exists()
+
+
+def test_names_of_the_guests_own_services_are_refused(directory: Path) -> None:
+    image = directory / "stage1/rootfs"
+    (image / "opt/stage2/web").rename(image / "opt/stage2/systemd-journald")
+    (directory / "pod").write_text(json.dumps({"apps": [{"name": "systemd-journald"}]}))
+    with pytest.raises(UserError, match="belongs to a service of the guest's own"):
+        write_guest_files(load(directory), parse_run([UUID]), Tree(str(image)))
+
+
+def test_only_one_app_can_be_interactive(directory: Path) -> None:
+    with pytest.raises(UserError, match="--interactive"):
+        write_guest_files(load(directory), parse_run(["--interactive", UUID]), Tree("stage1/rootfs"))
+
+
+def test_a_command_for_the_pod(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = hypervisor_command(load(directory), parse_run([UUID]), {"RKT_HYPERVISOR_ACCEL": "tcg"})
+    assert command.arguments[command.arguments.index("-m") + 1] == "384M"
+    assert capsys.readouterr().err == ""
+
+
+def test_an_image_without_a_kernel(directory: Path) -> None:
+    (directory / "stage1/rootfs/kernel_image").unlink()
+    with pytest.raises(UserError, match="no kernel"):
+        hypervisor_command(load(directory), parse_run([UUID]), {"RKT_HYPERVISOR_ACCEL": "tcg"})
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["run", "1", "--net=host", UUID], "--net=host"),
+        (["run", "1"], "one pod UUID"),
+        (["gc"], "one pod UUID"),
+        (["stop", UUID], "--force"),
+        (["enter", "--pid=5", "--appname=web", "--", "/bin/sh"], "enter"),
+    ],
+)
+def test_failures_are_one_line_and_254(
+    directory: Path, words: list[str], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 254
+    error = capsys.readouterr().err
+    assert error.startswith("stage1: error: ") and error.count("\n") == 1
+    assert text in error
+
+
+def test_run_outside_a_pod_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "1", UUID]) == 254
+    assert "there is no stage1/rootfs" in capsys.readouterr().err
+
+
+def test_a_message_stays_one_line_whatever_it_quotes(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (directory / "pod").write_text(json.dumps({"apps": [{"name": "web", "app": {"exec": "x", "user": "a\n\x1b[31m"}}]}))
+    assert main(["run", "1", "--hostname=a\nb\x1b", UUID]) == 254
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "\x1b" not in error
+
+
+def test_defects_keep_their_traceback(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "not-a-number", UUID]) == 254
+    assert "Traceback" in capsys.readouterr().err

@@ -1,0 +1,67 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from stage1.syscalls import unshare_mounts
+
+ROOT = Path(__file__).parents[3]
+PYTHON = [sys.executable, "-c"]
+
+
+def test_the_child_dies_with_its_parent(tmp_path: Path) -> None:
+    child = (
+        "import os, sys; from stage1.syscalls import die_with_parent; "
+        "assert die_with_parent(os.getppid()); assert not die_with_parent(1); "
+        "print(os.getpid(), flush=True); os.execvp('sleep', ['sleep', '1000'])"
+    )
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    with subprocess.Popen([*PYTHON, parent], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        pid = int(process.stdout.readline())
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        while _is_alive(pid):
+            time.sleep(0.01)
+    assert not _is_alive(pid)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_what_the_host_executes_is_read_only_in_the_vms_namespace(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("mount namespaces need root")
+    (tmp_path / "usr/bin").mkdir(parents=True)
+    (tmp_path / "init").touch()
+    (tmp_path / "etc").mkdir()
+    script = (
+        "import os, pathlib, sys; from stage1.mounts import isolate\n"
+        "image = pathlib.Path(sys.argv[1]); isolate(str(image)); (image / 'etc/file').touch()\n"
+        "for act in (lambda: (image / 'usr/bin/python3').touch(), lambda: (image / 'init').write_text('x'),\n"
+        "            lambda: (image / 'usr').rename(image / 'other'), lambda: (image / 'init').unlink()):\n"
+        "    try:\n"
+        "        act()\n"
+        "    except OSError:\n"
+        "        continue\n"
+        "    sys.exit('the guest could change it')\n"
+    )
+    subprocess.run([*PYTHON, script, str(tmp_path)], cwd=ROOT, check=True)
+    assert (tmp_path / "etc/file").exists()
+    (tmp_path / "usr/bin/python3").touch()
+    assert str(tmp_path) not in Path("/proc/self/mounts").read_text()
+
+
+def test_failures_are_os_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may do this")
+    with pytest.raises(PermissionError):
+        unshare_mounts()

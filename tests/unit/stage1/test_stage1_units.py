@@ -1,0 +1,141 @@
+import dataclasses
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stage1.errors import UserError
+from stage1.pod import App
+from stage1.units import MARK, app_unit, default_target, environment_file, plain_value, quote_argument, quote_variable
+from stage1.users import Identity
+
+ROOT = Identity(0, 0, ())
+TEXTS = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"))
+APP = App(
+    name="web-1",
+    image="example.com/web",
+    arguments=("web", "a b"),
+    user="0",
+    group="0",
+    supplementary_gids=(),
+    working_directory="/srv",
+    environment={},
+    isolators={},
+)
+
+
+def unquote_argument(quoted: str) -> str:
+    """What systemd makes of a double-quoted word: C escapes, then specifiers."""
+    assert quoted.startswith('"') and quoted.endswith('"')
+    simple = {"\\": b"\\", '"': b'"', "n": b"\n", "t": b"\t", "r": b"\r"}
+    content = b""
+    position, body = 0, quoted[1:-1]
+    while position < len(body):
+        if body[position] != "\\":
+            assert body[position] not in '"\n'
+            content += body[position].encode()
+            position += 1
+        elif body[position + 1] == "x":
+            content += bytes([int(body[position + 2 : position + 4], 16)])
+            position += 4
+        else:
+            content += simple[body[position + 1]]
+            position += 2
+    text = content.decode()
+    assert re.fullmatch(r"([^%]|%%)*", text, re.DOTALL)
+    return text.replace("%%", "%")
+
+
+def unquote_variable(line: str) -> tuple[str, str]:
+    """What systemd makes of NAME="value" in an environment file."""
+    name, _, rest = line.partition("=")
+    assert rest.startswith('"') and rest.endswith('"\n')
+    return name, re.sub(r'\\(["\\$`])', r"\1", rest[1:-2])
+
+
+@given(TEXTS)
+def test_arguments_survive_quoting(text: str) -> None:
+    assert unquote_argument(quote_argument(text)) == text
+
+
+@given(TEXTS)
+def test_variables_survive_quoting(value: str) -> None:
+    assert unquote_variable(quote_variable("NAME", value)) == ("NAME", value)
+
+
+@given(TEXTS)
+def test_no_text_adds_a_line_to_a_unit(text: str) -> None:
+    app = dataclasses.replace(APP, image=text, arguments=("/web", text))
+    assert app_unit(app, ROOT, "/web", interactive=False).count("\n") == len(
+        app_unit(APP, ROOT, "/web", interactive=False).splitlines()
+    )
+
+
+def settings(unit: str) -> dict[str, str]:
+    lines = (line.partition("=") for line in unit.splitlines() if "=" in line)
+    return {key: value for key, _, value in lines}
+
+
+def test_a_unit_of_root() -> None:
+    unit = app_unit(APP, ROOT, "/bin/web", interactive=False)
+    found = settings(unit)
+    assert unit.startswith(MARK)
+    assert found["ExecStart"] == ':"/bin/web" "a b"'
+    assert found["RootDirectory"] == "/opt/stage2/web-1/rootfs"
+    assert found["WorkingDirectory"] == "/srv"
+    assert found["EnvironmentFile"] == "/rkt/env/web-1"
+    assert found["OnSuccess"] == "app-exited@web-1.service"
+    assert found["OnFailure"] == "app-failed@web-1.service"
+    assert found["StandardOutput"] == "journal+console"
+    assert found["Description"] == "Application=web-1 Image=example.com/web"
+    assert "User" not in found and "Group" not in found and "SupplementaryGroups" not in found
+
+
+def test_a_unit_of_another_user() -> None:
+    found = settings(app_unit(APP, Identity(0, 7, (8, 9)), "/bin/web", interactive=True))
+    assert (found["User"], found["Group"], found["SupplementaryGroups"]) == ("0", "7", "8 9")
+    assert found["StandardInput"] == found["StandardOutput"] == found["StandardError"] == "tty"
+
+
+def test_systemd_adds_no_variable_that_the_app_does_not_set() -> None:
+    app = dataclasses.replace(APP, environment={"LANG": "C"})
+    assert "LANG" in settings(app_unit(APP, ROOT, "/web", interactive=False))["UnsetEnvironment"]
+    assert "LANG" not in settings(app_unit(app, ROOT, "/web", interactive=False))["UnsetEnvironment"]
+
+
+@pytest.mark.parametrize("executable", ['/a"b', "/a'b", "/a\\b", "/a\nb"])
+def test_programs_that_systemd_cannot_execute(executable: str) -> None:
+    with pytest.raises(UserError, match="app web-1: systemd cannot execute"):
+        app_unit(APP, ROOT, executable, interactive=False)
+
+
+def test_lines_have_a_limit() -> None:
+    app = dataclasses.replace(APP, arguments=("web", "x" * (1 << 20)))
+    with pytest.raises(UserError, match="arguments are longer"):
+        app_unit(app, ROOT, "/web", interactive=False)
+
+
+def test_plain_values() -> None:
+    assert plain_value("/a b/100%/ü", "app") == "/a b/100%%/ü"
+
+
+@pytest.mark.parametrize("text", ["/a\nb", "/a ", " /a", "/a\\", "/a\x1b"])
+def test_values_that_a_line_cannot_hold(text: str) -> None:
+    with pytest.raises(UserError, match="app"):
+        plain_value(text, "app")
+
+
+def test_the_environment_has_defaults_that_the_app_overrides() -> None:
+    app = dataclasses.replace(APP, environment={"HOME": "/home/web", "A": "1", "AC_APP_NAME": "other"})
+    found = dict(unquote_variable(line + "\n") for line in environment_file(app).splitlines())
+    assert found["HOME"] == "/home/web"
+    assert found["A"] == "1"
+    assert found["USER"] == found["LOGNAME"] == "root"
+    assert found["AC_APP_NAME"] == "web-1"
+    assert found["PATH"].startswith("/usr/local/sbin:")
+
+
+def test_the_default_target_requires_every_app() -> None:
+    other = dataclasses.replace(APP, name="db")
+    assert settings(default_target([APP, other]))["Requires"] == "web-1.service db.service"
