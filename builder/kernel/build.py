@@ -30,8 +30,8 @@ _MAKE_ARCH = {"amd64": "x86_64"}
 """appc architecture -> `ARCH` of the kernel's Makefile."""
 
 _OBJECT_LINE = re.compile(r"\s+(?:CC|AS|HOSTCC|AR|LD) ")
-_LINES_PER_SYMBOL = 2.6
-"""Lines of make's output by options that are on, as observed; only the first guess of the progress bar."""
+_OBJECTS_PER_OPTION = 2.3
+"""As observed; only the first guess of the progress bar."""
 
 
 def steps(config: BuildConfig) -> tuple[Step, ...]:
@@ -67,7 +67,7 @@ def steps(config: BuildConfig) -> tuple[Step, ...]:
             "builder.source",
             "builder.archive",
         ),
-        tools=("gcc", "ld", "make"),
+        tools=("gcc", "ld", "make", "gzip"),
         resumes=True,
         heavy=True,
     )
@@ -258,7 +258,7 @@ def _make_images(ctx: StepContext, tree: Path, objects: Path) -> None:
     launcher = ctx.config.compiler_launcher
     compiler = [f"CC={launcher} gcc"] if launcher else []
     flags = f"-ffile-prefix-map={tree}=. -ffile-prefix-map={objects}=."
-    total = int(len(verify.read_config(objects / ".config")) * _LINES_PER_SYMBOL)
+    total = int(len(verify.read_config(objects / ".config")) * _OBJECTS_PER_OPTION)
     with ctx.progress(total, "objects") as bar:
         counter = _Counter(bar, total)
         ctx.execute(
