@@ -29,6 +29,8 @@ _COMMON = (
     "noreplace-smp",
     "tsc=reliable",
     "panic=-1",
+    # systemd waits for RCU with every cgroup and mount namespace that it makes.
+    "rcupdate.rcu_expedited=1",
     "printk.time=1",
     "systemd.crash_reboot=yes",
     # Into the environment of systemd: it then looks for units in one folder instead of thirteen. Each look is a round
