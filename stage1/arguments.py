@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from stage1.errors import UserError
+from stage1.network.config import Request, parse_requests
 
 
 class Kind(Enum):
@@ -43,6 +44,9 @@ RUN_FLAGS: Mapping[str, Kind] = {
     "ipc": Kind.TEXT,
 }
 GC_FLAGS: Mapping[str, Kind] = {"debug": Kind.SWITCH, "local-config": Kind.TEXT}
+LOCAL_CONFIG = "/etc/rkt"
+"""Where the host's configuration is unless `--local-config` says otherwise."""
+
 STOP_FLAGS: Mapping[str, Kind] = {"debug": Kind.SWITCH, "force": Kind.SWITCH}
 
 
@@ -101,8 +105,10 @@ class RunArguments:
     uuid: str
     debug: bool
     interactive: bool
-    networks: tuple[str, ...]
-    """Names of networks, each maybe with `:key=value;...`; empty for none."""
+    networks: tuple[Request, ...]
+    """Empty for none."""
+    local_config: str
+    """Folder of the host's configuration."""
     hostname: str
 
 
@@ -117,14 +123,12 @@ def parse_run(words: Sequence[str]) -> RunArguments:
         raise UserError("--mutable: apps cannot be added to a pod that runs in a virtual machine")
     if texts.get("ipc", "auto") not in ("auto", "private"):
         raise UserError(f"--ipc={texts['ipc']}: a virtual machine has only an IPC namespace of its own; use private")
-    networks = tuple(name for name in texts.get("net", "none").split(",") if name not in ("", "none"))
-    if any(name.partition(":")[0] == "host" for name in networks):
-        raise UserError("--net=host: a virtual machine cannot use the host's network; use another network or none")
     return RunArguments(
         uuid=uuid,
         debug=switches.get("debug", False),
         interactive=switches.get("interactive", False),
-        networks=networks,
+        networks=parse_requests((texts.get("net") or "none").split(",")),
+        local_config=texts.get("local-config") or LOCAL_CONFIG,
         hostname=_checked_hostname(texts.get("hostname") or f"rkt-{uuid}"),
     )
 

@@ -9,7 +9,7 @@ from stage1.syscalls import MS_BIND, MS_RDONLY, MS_REC, MS_REMOUNT, MS_SLAVE, mo
 
 # Everything of the image that the host executes, now or later (gc, stop). A guest could otherwise put programs of its
 # own there, which root would run on the host. A mount point cannot be renamed or removed either.
-_EXECUTED_ON_HOST = ("usr", "init", "gc", "stop_kvm", "enter_kvm", "lkvm", "qemu", "kernel_image")
+_EXECUTED_ON_HOST = ("usr", "etc/rkt", "init", "gc", "stop_kvm", "enter_kvm", "lkvm", "qemu", "kernel_image")
 
 
 def isolate(image: str) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stage1.errors import UserError
+from stage1.network.ports import Port, PortForward, app_ports, forwarded_ports
 from stage1.paths import Tree
 
 APPS_FOLDER = "opt/stage2"
@@ -42,6 +43,8 @@ class App:
     environment: Mapping[str, str]
     isolators: Mapping[str, Any]
     """Value by name; the last of several with one name."""
+    ports: tuple[Port, ...] = ()
+    """Where the app serves."""
 
     @property
     def folder(self) -> str:
@@ -60,6 +63,8 @@ class Pod:
 
     uuid: str
     apps: tuple[App, ...]
+    ports: tuple[PortForward, ...] = ()
+    """Ports of the host that lead to the pod."""
 
 
 def load_pod(uuid: str, pod_directory: Tree, image: Tree) -> Pod:
@@ -78,7 +83,8 @@ def load_pod(uuid: str, pod_directory: Tree, image: Tree) -> Pod:
         if name in apps:
             raise UserError(f"pod manifest: two apps have the name {name}")
         apps[name] = _load_app(name, entry, image)
-    return Pod(uuid, tuple(apps.values()))
+    declared = [port for app in apps.values() for port in app.ports]
+    return Pod(uuid, tuple(apps.values()), forwarded_ports(manifest.get("ports"), declared))
 
 
 def app_name(name: str) -> str:
@@ -110,6 +116,7 @@ def _load_app(name: str, entry: Json, image: Tree) -> App:
         working_directory=_text(settings, "workingDirectory", where) or "/",
         environment=_environment(settings, where),
         isolators=_isolators(settings, where),
+        ports=app_ports(settings.get("ports"), where),
     )
 
 

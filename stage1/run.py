@@ -15,6 +15,10 @@ from stage1.hypervisor.lkvm import lkvm_command
 from stage1.hypervisor.qemu import qemu_command
 from stage1.lock import inherited_lock, keep_across_exec
 from stage1.mounts import isolate
+from stage1.network.config import load_networks
+from stage1.network.guest import write_guest_network
+from stage1.network.nic import Nic
+from stage1.network.setup import PodPlace, network_of
 from stage1.paths import AppRoot, Tree
 from stage1.pod import Pod, load_pod
 from stage1.resources import host_cpus, vm_resources
@@ -43,22 +47,28 @@ def run(front: int, words: Sequence[str], environment: Mapping[str, str]) -> Non
     if not image.is_directory("."):
         raise UserError(f"there is no {IMAGE} in {os.getcwd()}: run is executed in a pod directory")
     pod = load_pod(arguments.uuid, pod_directory, image)
-    command = hypervisor_command(pod, arguments, environment)
-    if arguments.networks:
-        report("warning", f"--net={','.join(arguments.networks)}: the pod starts without a network")
-    try:
-        write_guest_files(pod, arguments, image)
-        pod_directory.link("flavor", _FLAVOR)
-        isolate(IMAGE)
-        pod_directory.write("pid", f"{front}\n")
-    except OSError as error:
-        raise UserError(f"cannot write the pod's files: {error.filename or IMAGE}: {error.strerror}") from error
-    if not die_with_parent(front):
-        raise UserError("the pod's process has ended")
-    _execute(command, lock)
+    configs = load_networks(arguments.networks, arguments.local_config, IMAGE)
+    if pod.ports and not configs:
+        report("warning", "--port has no effect in a pod without a network")
+    place = PodPlace(pod.uuid, pod_directory, IMAGE, arguments.local_config)
+    with network_of(place, configs, pod.ports) as network:
+        command = hypervisor_command(pod, arguments, environment, network.nics)
+        try:
+            write_guest_files(pod, arguments, image)
+            write_guest_network(image, network.guest_interfaces)
+            pod_directory.link("flavor", _FLAVOR)
+            isolate(IMAGE)
+            pod_directory.write("pid", f"{front}\n")
+        except OSError as error:
+            raise UserError(f"cannot write the pod's files: {error.filename or IMAGE}: {error.strerror}") from error
+        if not die_with_parent(front):
+            raise UserError("the pod's process has ended")
+        _execute(command, lock)
 
 
-def hypervisor_command(pod: Pod, arguments: RunArguments, environment: Mapping[str, str]) -> Command:
+def hypervisor_command(
+    pod: Pod, arguments: RunArguments, environment: Mapping[str, str], nics: tuple[Nic, ...] = ()
+) -> Command:
     """Choose the hypervisor and compose its command. Raises `UserError` where none can run the pod."""
     selection = select(IMAGE, asked_accel(environment), kvm_problem())
     if not os.path.isfile(f"{IMAGE}/kernel_image"):
@@ -72,6 +82,7 @@ def hypervisor_command(pod: Pod, arguments: RunArguments, environment: Mapping[s
         image=IMAGE,
         debug=arguments.debug,
         environment=environment,
+        nics=nics,
     )
     return _HYPERVISORS[selection.name](machine)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from stage1.accel import ACCEL_VARIABLE, Accel, AccelChoice
 from stage1.errors import UserError
+from stage1.network.nic import Nic
 from stage1.resources import Resources
 
 
@@ -22,6 +23,7 @@ class Machine:
     """Root of the image, and of the guest."""
     debug: bool
     environment: Mapping[str, str]
+    nics: tuple[Nic, ...] = ()
 
 
 @dataclass(frozen=True)

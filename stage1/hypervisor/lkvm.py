@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from stage1.hypervisor import Command, Machine
 from stage1.kernel_command_line import ROOT_TAG, kernel_command_line
+from stage1.network.nic import lkvm_arguments
 
 # lkvm would put these before ours, and others with them, if --nodefaults did not keep it from adding any: there is no
 # ACPI, PCI is configured by ports, and a reset through the keyboard controller ends the VM.
@@ -20,7 +21,7 @@ _KERNEL_PARAMETERS = (
 
 
 def lkvm_command(machine: Machine) -> Command:
-    """lkvm without anything but a 9p share, a console and CPUs. The console's escape is `Ctrl-a x`.
+    """lkvm without anything but a 9p share, a console, network cards and CPUs. The console's escape is `Ctrl-a x`.
 
     Its socket is made in `.lkvm` of the home directory. With `.` that is the pod directory, and the name stays below
     the 108 bytes that a socket's name can have. Its reader of standard input never stops at the end of a file.
@@ -34,6 +35,6 @@ def lkvm_command(machine: Machine) -> Command:
         *("--console", "virtio"),
         *("--kernel", f"{machine.image}/kernel_image", "--params", kernel),
         *("--9p", f"{machine.image},{ROOT_TAG}"),
-        *("--network", "mode=none"),
+        *lkvm_arguments(machine.nics),
     )
     return Command(arguments, {**machine.environment, "HOME": "."}, needs_quiet_stdin=True)

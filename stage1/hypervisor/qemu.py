@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import os
+
 from stage1.accel import Accel
 from stage1.hypervisor import Command, Machine
 from stage1.kernel_command_line import ROOT_TAG, kernel_command_line
+from stage1.network.nic import qemu_arguments
 
 # A triple fault resets every machine that qemu knows, and -no-reboot makes the reset the end. An emulated CPU does not
 # speculate, so that the mitigations of speculation's faults would only cost time.
 _KERNEL_PARAMETERS = {Accel.KVM: ("reboot=t",), Accel.TCG: ("reboot=t", "mitigations=off")}
 
+_VHOST = "/dev/vhost-net"
+
 
 def qemu_command(machine: Machine) -> Command:
-    """qemu without anything but a 9p share, a console and CPUs. The console's escape is `Ctrl-a x`."""
+    """qemu without anything but a 9p share, a console, network cards and CPUs. The console's escape is `Ctrl-a x`."""
     parameters = _KERNEL_PARAMETERS[machine.accel]
     kernel = kernel_command_line(parameters, debug=machine.debug, environment=machine.environment)
     accel = ("kvm", "host") if machine.accel is Accel.KVM else ("tcg,thread=multi", "max")
+    # The host's kernel moves packets where it can, which an emulated CPU is too slow to gain from.
+    vhost = machine.accel is Accel.KVM and os.access(_VHOST, os.R_OK | os.W_OK)
     arguments = (
         f"{machine.image}/qemu",
         *("-name", f"rkt-{machine.uuid}"),
@@ -28,5 +35,6 @@ def qemu_command(machine: Machine) -> Command:
         *("-device", f"virtio-9p-pci,fsdev=root,mount_tag={ROOT_TAG}"),
         *("-chardev", "stdio,id=console,mux=on,signal=off"),
         *("-device", "virtio-serial-pci", "-device", "virtconsole,chardev=console"),
+        *qemu_arguments(machine.nics, vhost=vhost),
     )
     return Command(arguments, machine.environment)

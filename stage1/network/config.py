@@ -52,7 +52,7 @@ FLANNEL = "flannel"
 _REFUSED = {
     "ipvlan": "an ipvlan interface shares its MAC address with the host and cannot be given to a virtual machine; "
     "use macvlan (one MAC address a pod) or bridge",
-    "host": "a virtual machine has a network stack of its own; use ptp, bridge or macvlan",
+    "host": "a virtual machine cannot use the host's network; use a network of type ptp, bridge or macvlan",
 }
 _REFUSED_IPAM = {
     "dhcp": "its daemon asks for addresses inside a network namespace, which a virtual machine's pod does not have; "

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
@@ -80,39 +80,53 @@ class PodPlace:
     local_config: str
 
 
-def set_up(place: PodPlace, configs: Sequence[NetworkConfig], forwards: tuple[PortForward, ...]) -> PodNetwork:
-    """Make all networks and `net-info.json`. Raises `UserError`; then everything that was made is removed again."""
+@contextmanager
+def network_of(
+    place: PodPlace, configs: Sequence[NetworkConfig], forwards: tuple[PortForward, ...]
+) -> Iterator[PodNetwork]:
+    """Make all networks and `net-info.json`; whatever is raised, here or in the body, removes them again.
+
+    A body that ends well is the program that replaces this one, and `gc` removes the networks. Raises `UserError`.
+    """
     remove(place)
+    if not configs:
+        forwards = ()
     firewall = find_firewall() if any(config.type is not NetworkType.USER for config in configs) else None
-    calls = {
-        number: IpamCall(
-            settings=config.settings,
-            pod=place.uuid,
-            guest_interface=guest_interface(number),
-            host_interface=attach.host_interface(place.uuid, number),
-            arguments=config.arguments,
-        )
-        for number, config in enumerate(configs)
-        if config.type is not NetworkType.USER
-    }
+    calls = _calls(place.uuid, configs)
     try:
-        Plan(firewall.name if firewall else "", tuple(calls.values())).write(place.directory)
         try:
+            Plan(firewall.name if firewall else "", tuple(calls.values())).write(place.directory)
             network = _attach_all(place, configs, calls, forwards)
             _set_rules(place.uuid, network.networks, forwards, firewall)
             write_net_info(place.directory, [attached.info for attached in network.networks])
-        except BaseException:
-            with suppress(UserError):
-                remove(place)
-            raise
-    except OSError as error:
-        raise UserError(f"cannot set up the pod's networks: {error.filename or ''} {error.strerror}") from error
-    return network
+        except OSError as error:
+            where = error.filename or "host"
+            raise UserError(f"cannot set up the pod's networks: {where}: {error.strerror}") from error
+        yield network
+    except BaseException:
+        with suppress(UserError):
+            remove(place)
+        raise
 
 
 def remove(place: PodPlace) -> None:
     """Remove all networks of a pod. Raises `UserError`."""
     teardown(place.uuid, place.directory, place.local_config, (place.image,))
+
+
+def _calls(pod: str, configs: Sequence[NetworkConfig]) -> dict[int, IpamCall]:
+    """What the IPAM plugins are told, by number of the network."""
+    return {
+        number: IpamCall(
+            settings=config.settings,
+            pod=pod,
+            guest_interface=guest_interface(number),
+            host_interface=attach.host_interface(pod, number),
+            arguments=config.arguments,
+        )
+        for number, config in enumerate(configs)
+        if config.type is not NetworkType.USER
+    }
 
 
 def _attach_all(

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from stage1.arguments import RUN_FLAGS, Kind, parse, parse_run, parse_uuid
 from stage1.errors import UserError
+from stage1.network.config import Request
 
 UUID = "6ba7b810-9dad-41d1-80b4-00c04fd430c8"
 
@@ -31,7 +32,8 @@ def test_the_order_does_not_matter(words: list[str]) -> None:
 
 def test_one_dash_and_separate_values() -> None:
     arguments = parse_run(["-net", "default", "--hostname", "web", "-debug=false", UUID])
-    assert arguments.networks == ("default",)
+    assert arguments.networks == (Request("default", ""),)
+    assert arguments.local_config == "/etc/rkt"
     assert arguments.hostname == "web"
     assert not arguments.debug
 
@@ -44,7 +46,10 @@ def test_defaults() -> None:
 
 
 def test_networks_keep_their_arguments() -> None:
-    assert parse_run(["--net=default,own:IP=1.2.3.4;MTU=9", UUID]).networks == ("default", "own:IP=1.2.3.4;MTU=9")
+    assert parse_run(["--net=default,own:IP=1.2.3.4;MTU=9", UUID]).networks == (
+        Request("default", ""),
+        Request("own", "IP=1.2.3.4;MTU=9"),
+    )
 
 
 @pytest.mark.parametrize(
