@@ -135,6 +135,7 @@ def _take_debian_source(ctx: StepContext) -> None:
     if len(archives) != 1:
         raise UserError(f"{found[0].file} holds no source archive")
     shutil.move(archives[0], ctx.output / archives[0].name)
+    (ctx.output / archives[0].name).chmod(0o644)
     ctx.record("package", f"{name} {found[0].version}")
 
 
@@ -290,12 +291,13 @@ class _Counter:
 def _collect(ctx: StepContext, objects: Path) -> None:
     shutil.copyfile(objects / "arch" / "x86" / "boot" / "bzImage", ctx.output / "bzImage")
     ctx.execute(["strip", "--strip-all", "-o", ctx.output / "vmlinux", objects / "vmlinux"])
-    (ctx.output / "vmlinux").chmod(0o644)
     shutil.copyfile(objects / ".config", ctx.output / "config")
     facts: dict[str, Json] = {
         "version": (objects / "include" / "config" / "kernel.release").read_text().strip(),
         "symbols": sum(value in {"y", "m"} for value in verify.read_config(objects / ".config").values()),
     }
     (ctx.output / FACTS).write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n")
+    for path in ctx.output.iterdir():
+        path.chmod(0o644)
     for key, value in facts.items():
         ctx.record(key, value)
