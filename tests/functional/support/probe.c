@@ -1,5 +1,6 @@
 /* The application of the functional tests: carries out the commands in its arguments, one after the other. */
 #define _GNU_SOURCE
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -7,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -113,6 +115,46 @@ static void await_file(const char *path)
 		usleep(100000);
 }
 
+static int open_socket(const char *address, const char *port, struct sockaddr_in *name)
+{
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	name->sin_family = AF_INET;
+	name->sin_port = htons(atoi(port));
+	if (fd < 0 || inet_pton(AF_INET, address, &name->sin_addr) != 1)
+		die(address);
+	return fd;
+}
+
+/* Answers so many connections with the address that they come from. */
+static void serve(const char *port, int count)
+{
+	struct sockaddr_in name = {0};
+	int one = 1, fd = open_socket("0.0.0.0", port, &name);
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
+	    bind(fd, (struct sockaddr *)&name, sizeof(name)) < 0 || listen(fd, 8) < 0)
+		die("listen");
+	printf("serving\n");
+	while (count-- > 0) {
+		struct sockaddr_in peer = {0};
+		socklen_t length = sizeof(peer);
+		int connection = accept(fd, (struct sockaddr *)&peer, &length);
+		if (connection < 0 || dprintf(connection, "peer %s", inet_ntoa(peer.sin_addr)) < 0 || close(connection) < 0)
+			die("accept");
+	}
+	close(fd);
+}
+
+static void print_answer(const char *address, const char *port)
+{
+	char text[256] = "";
+	struct sockaddr_in name = {0};
+	int fd = open_socket(address, port, &name);
+	if (connect(fd, (struct sockaddr *)&name, sizeof(name)) < 0 || read(fd, text, sizeof(text) - 1) < 0)
+		die("connect");
+	print_escaped("answer", text);
+	close(fd);
+}
+
 static char *operand(char ***word)
 {
 	if (!**word) {
@@ -152,7 +194,13 @@ int main(int argc, char **argv)
 			signal(SIGTERM, on_term);
 		else if (!strcmp(command, "await"))
 			await_file(operand(&word));
-		else if (!strcmp(command, "sleep"))
+		else if (!strcmp(command, "serve")) {
+			const char *port = operand(&word);
+			serve(port, atoi(operand(&word)));
+		} else if (!strcmp(command, "connect")) {
+			const char *address = operand(&word);
+			print_answer(address, operand(&word));
+		} else if (!strcmp(command, "sleep"))
 			sleep(atoi(operand(&word)));
 		else if (!strcmp(command, "exit"))
 			exit(atoi(operand(&word)));

@@ -9,6 +9,8 @@ from __future__ import annotations
 import ctypes
 import os
 import select
+import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -87,6 +89,25 @@ def host_namespace() -> Iterator[None]:
 def ip(*words: str) -> str:
     """Run ip(8) in the namespace of this process."""
     return subprocess.run(["ip", *words], check=True, capture_output=True, text=True).stdout
+
+
+def interfaces() -> list[str]:
+    """Names of the interfaces in the namespace of this process."""
+    return sorted(name for _, name in socket.if_nameindex())
+
+
+def rules() -> str:
+    """What the firewall does in the namespace of this process, by its two programs; empty chains do not count."""
+    text = ""
+    if shutil.which("nft"):
+        # iptables may leave empty tables of its own here.
+        listing = subprocess.run(["nft", "list", "ruleset"], check=True, capture_output=True, text=True).stdout
+        text += "".join(line for line in listing.splitlines(True) if line.startswith("table") and "rkt" in line)
+    for program in ("iptables-nft-save", "iptables-legacy-save"):
+        if shutil.which(program):
+            saved = subprocess.run([program], capture_output=True, text=True).stdout
+            text += "".join(line for line in saved.splitlines(True) if line.startswith("-") or "RKT" in line)
+    return text
 
 
 def ask(protocol: str, address: str, port: int, timeout: float = TIMEOUT, prefix: tuple[str, ...] = ()) -> str:

@@ -1,0 +1,75 @@
+"""Pods with networks, in a network namespace that stands for the host's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.functional.support.console import app_lines
+from tests.functional.support.images import Image
+from tests.functional.support.pods import App, Pod, PodMaker
+from tests.support.netns import ask, host_namespace, interfaces, ip, rules, serve
+
+SUBNET = "10.97.0"
+
+
+@pytest.fixture
+def local_config(tmp_path: Path) -> Iterator[Path]:
+    """A local configuration whose networks keep their leases below it, and a namespace for them."""
+    folder = tmp_path / "config"
+    (folder / "net.d").mkdir(parents=True)
+    ipam = {"type": "host-local", "dataDir": str(folder / "leases"), "routes": [{"dst": "0.0.0.0/0"}]}
+    networks: dict[str, dict[str, Any]] = {
+        "default": {"type": "ptp", "ipMasq": True, "ipam": ipam | {"subnet": f"{SUBNET}.0/24"}},
+        "shared": {"type": "bridge", "bridge": "shared0", "isGateway": True, "ipam": ipam | {"subnet": "10.98.0.0/24"}},
+    }
+    for name, settings in networks.items():
+        (folder / f"net.d/10-{name}.conf").write_text(json.dumps({"name": name} | settings))
+    with host_namespace():
+        yield folder
+
+
+def add_port(pod: Pod, name: str, port: int, **exposed: object) -> None:
+    """Have the pod's first app serve on a port that is mapped to one of the host."""
+    path = pod.directory / "pod"
+    manifest = json.loads(path.read_text())
+    ports = manifest["apps"][0]["app"].setdefault("ports", [])
+    ports.append({"name": name, "protocol": "tcp", "port": port, "count": 1, "socketActivated": False})
+    manifest["ports"].append({"name": name, **exposed})
+    path.write_text(json.dumps(manifest))
+
+
+def leases(local_config: Path, network: str) -> list[str]:
+    """The addresses that are reserved."""
+    return sorted(path.name for path in (local_config / "leases" / network).glob("[0-9]*"))
+
+
+def test_a_pod_is_reached_and_reaches_others_and_leaves_nothing(
+    image: Image, pod_of: PodMaker, local_config: Path
+) -> None:
+    before = interfaces()
+    ip("address", "add", "192.0.2.1/32", "dev", "lo")
+    with serve("tcp", "192.0.2.1", 9000, "outside"):
+        commands = ("serve", "80", "3", "connect", "192.0.2.1", "9000", "cat", "/proc/net/route")
+        with pod_of(image, [App("web", ["/bin/probe", *commands])]) as pod:
+            add_port(pod, "http", 80, hostPort=8080, hostIP="127.0.0.1")
+            add_port(pod, "also", 80, hostPort=8081)
+            with pod.start("--net=default", f"--local-config={local_config}") as running:
+                running.wait_for("serving")
+                info = json.loads((pod.directory / "net-info.json").read_text())[0]
+                assert (info["netName"], info["ip"], info["mask"]) == ("default", f"{SUBNET}.2", "255.255.255.0")
+                assert ask("tcp", f"{SUBNET}.2", 80) == f"peer {SUBNET}.1"
+                assert ask("tcp", "127.0.0.1", 8080) == f"peer {SUBNET}.1"
+                assert ask("tcp", "192.0.2.1", 8081) == "peer 192.0.2.1"
+                outcome = running.wait()
+            assert outcome.status == 0, outcome
+            assert f"answer [outside {SUBNET}.2]" in app_lines(outcome.lines(), "web")
+            assert leases(local_config, "default") == [f"{SUBNET}.2"]
+            assert rules() != ""
+            for _ in range(2):
+                assert pod.call("gc", "--local-config", str(local_config)).status == 0
+    assert (interfaces(), rules(), leases(local_config, "default")) == (before, "", [])
