@@ -2,16 +2,7 @@
 
 from __future__ import annotations
 
-import re
-
 from stage1.network.rules import LOOPBACK, MULTICAST, Rules, execute
-
-_PRIORITY = -100
-"""dstnat, the priority of the kernel's own rules."""
-_FIRST_PRIORITY = -199
-"""Connection tracking, which address translation must follow, has -200."""
-_OURS = re.compile(r"^table ip rkt-[0-9a-f-]{36} \{(.*?)^\}", re.MULTILINE | re.DOTALL)
-_CHAIN = re.compile(r"type nat hook prerouting priority (-?[0-9]+)")
 
 
 class Nft:
@@ -23,21 +14,11 @@ class Nft:
         self._program = program
 
     def install(self, pod: str, rules: Rules) -> None:
-        priority = self._next_priority() if rules.forwarding else _PRIORITY
-        execute([self._program, "-f", "-"], nft_script(pod, rules, priority))
+        execute([self._program, "-f", "-"], nft_script(pod, rules))
 
     def remove(self, pod: str) -> None:
         # A table that is added before it is deleted need not be there.
         execute([self._program, "-f", "-"], f"add table ip {table(pod)}\ndelete table ip {table(pod)}\n")
-
-    def _next_priority(self) -> int:
-        """The place before all other pods, some of which may have ended with their rules still there.
-
-        The kernel takes the first translation that fits: a port leads to the pod that was started last.
-        """
-        listing = execute([self._program, "-y", "list", "chains", "ip"])
-        others = [int(match[1]) for body in _OURS.findall(listing) for match in _CHAIN.finditer(body)]
-        return max(min([_PRIORITY + 1, *others]) - 1, _FIRST_PRIORITY)
 
 
 def table(pod: str) -> str:
@@ -45,12 +26,15 @@ def table(pod: str) -> str:
     return f"rkt-{pod}"
 
 
-def nft_script(pod: str, rules: Rules, priority: int) -> str:
-    """All rules of a pod, in place of those it may have. Every value in it is a number, an address or our own name."""
+def nft_script(pod: str, rules: Rules) -> str:
+    """All rules of a pod, in place of those it may have. Every value in it is a number, an address or our own name.
+
+    Of chains with one priority the kernel takes the newest first: a port leads to the pod that was started last.
+    """
     chains = {
         "guard": ["type filter hook prerouting priority -300;"],
-        "prerouting": [f"type nat hook prerouting priority {priority};", "fib daddr type local jump ports"],
-        "output": [f"type nat hook output priority {priority};", "fib daddr type local jump ports"],
+        "prerouting": ["type nat hook prerouting priority -100;", "fib daddr type local jump ports"],
+        "output": ["type nat hook output priority -100;", "fib daddr type local jump ports"],
         "postrouting": ["type nat hook postrouting priority 100;"],
         "ports": [],
     }
@@ -74,6 +58,6 @@ def nft_script(pod: str, rules: Rules, priority: int) -> str:
     # The chain that others jump to comes first.
     for chain in sorted(chains, key=lambda chain: chain != "ports"):
         hook = [line for line in chains[chain] if line.endswith(";")]
-        lines.append(f"add chain ip {name} {chain} {{ {' '.join(hook)} }}")
+        lines.append(" ".join([f"add chain ip {name} {chain}", *(f"{{ {line} }}" for line in hook)]))
         lines += [f"add rule ip {name} {chain} {line}" for line in chains[chain] if not line.endswith(";")]
     return "".join(f"{line}\n" for line in lines)

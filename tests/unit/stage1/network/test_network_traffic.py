@@ -80,24 +80,32 @@ def test_ptp_with_ports_and_masquerading(networks: Networks, firewall: Firewall)
 
 def test_pods_of_a_ptp_network_reach_each_other_by_the_host(networks: Networks) -> None:
     networks.add("default", SUBNET, type="ptp")
-    with networks.attach("default") as one, networks.attach("default", pod=OTHER_POD) as two:
-        with guest_of(one) as first, guest_of(two) as second:
-            with serve("tcp", "0.0.0.0", 80, "second", second.prefix):
-                assert first.ask("tcp", SECOND, 80) == f"second {FIRST}"
+    with (
+        networks.attach("default") as one,
+        networks.attach("default", pod=OTHER_POD) as two,
+        guest_of(one) as first,
+        guest_of(two) as second,
+        serve("tcp", "0.0.0.0", 80, "second", second.prefix),
+    ):
+        assert first.ask("tcp", SECOND, 80) == f"second {FIRST}"
 
 
 def test_bridge_between_pods_and_the_host(networks: Networks, firewall: Firewall) -> None:
     networks.add("shared", SUBNET, type="bridge", bridge="shared0", isDefaultGateway=True, ipMasq=True, mtu=1400)
-    with outside() as away, networks.attach("shared", forwards=(tcp(8080, 80),)) as one:
-        with networks.attach("shared:IP=10.97.0.77", pod=OTHER_POD) as two:
-            with guest_of(one) as first, guest_of(two) as second:
-                served = serve("tcp", "0.0.0.0", 80, "first", first.prefix)
-                with served, serve("tcp", "0.0.0.0", 9000, "away", away.prefix):
-                    assert second.ask("tcp", FIRST, 80) == "first 10.97.0.77"
-                    assert second.ask("tcp", "192.0.2.1", 8080) == f"first {GATEWAY}"
-                    assert ask("tcp", "127.0.0.1", 8080) == f"first {GATEWAY}"
-                    assert second.ask("tcp", "192.0.2.2", 9000) == "away 192.0.2.1"
-                    assert "mtu 1400" in first.run("ip", "link", "show", "eth0")
+    with (
+        outside() as away,
+        networks.attach("shared", forwards=(tcp(8080, 80),)) as one,
+        networks.attach("shared:IP=10.97.0.77", pod=OTHER_POD) as two,
+        guest_of(one) as first,
+        guest_of(two) as second,
+        serve("tcp", "0.0.0.0", 80, "first", first.prefix),
+        serve("tcp", "0.0.0.0", 9000, "away", away.prefix),
+    ):
+        assert second.ask("tcp", FIRST, 80) == "first 10.97.0.77"
+        assert second.ask("tcp", "192.0.2.1", 8080) == f"first {GATEWAY}"
+        assert ask("tcp", "127.0.0.1", 8080) == f"first {GATEWAY}"
+        assert second.ask("tcp", "192.0.2.2", 9000) == "away 192.0.2.1"
+        assert "mtu 1400" in first.run("ip", "link", "show", "eth0")
     assert "mtu 1400" in ip("link", "show", "shared0")
     for pod in (POD, OTHER_POD):
         remove(networks.place(pod))
@@ -110,11 +118,14 @@ def test_the_pod_that_was_started_last_has_the_port(networks: Networks, firewall
     with networks.attach("default", forwards=(tcp(8080, 80),)):
         # It has ended, and is not collected yet.
         pass
-    with networks.attach("default", pod=OTHER_POD, forwards=(tcp(8080, 80),)) as two, guest_of(two) as second:
-        with serve("tcp", "0.0.0.0", 80, "second", second.prefix):
-            assert ask("tcp", "127.0.0.1", 8080) == f"second {GATEWAY}"
-            remove(networks.place(POD))
-            assert ask("tcp", "127.0.0.1", 8080) == f"second {GATEWAY}"
+    with (
+        networks.attach("default", pod=OTHER_POD, forwards=(tcp(8080, 80),)) as two,
+        guest_of(two) as second,
+        serve("tcp", "0.0.0.0", 80, "second", second.prefix),
+    ):
+        assert ask("tcp", "127.0.0.1", 8080) == f"second {GATEWAY}"
+        remove(networks.place(POD))
+        assert ask("tcp", "127.0.0.1", 8080) == f"second {GATEWAY}"
     remove(networks.place(OTHER_POD))
     assert (interfaces(), rules(), networks.leased()) == (["lo"], "", [])
 
