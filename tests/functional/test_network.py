@@ -73,3 +73,83 @@ def test_a_pod_is_reached_and_reaches_others_and_leaves_nothing(
             for _ in range(2):
                 assert pod.call("gc", "--local-config", str(local_config)).status == 0
     assert (interfaces(), rules(), leases(local_config, "default")) == (before, "", [])
+
+
+def test_two_pods_on_a_bridge(image: Image, pod_of: PodMaker, local_config: Path) -> None:
+    config = f"--local-config={local_config}"
+    first = App("first", ["/bin/probe", "serve", "80", "2"])
+    second = App("second", ["/bin/probe", "await", "/go", "connect", "10.98.0.20", "80"])
+    with pod_of(image, [first]) as server, pod_of(image, [second]) as client:
+        with (
+            server.start("--net=shared:IP=10.98.0.20", config) as serving,
+            client.start("--net=shared:IP=10.98.0.30", config) as asking,
+        ):
+            serving.wait_for("serving")
+            assert ask("tcp", "10.98.0.20", 80) == "peer 10.98.0.1"
+            client.app_file("second", "go").touch()
+            outcomes = (asking.wait(), serving.wait())
+        assert [outcome.status for outcome in outcomes] == [0, 0], outcomes
+        assert "answer [peer 10.98.0.30]" in app_lines(outcomes[0].lines(), "second")
+        for pod in (server, client):
+            assert pod.call("gc", "--local-config", str(local_config)).status == 0
+    assert (interfaces(), rules(), leases(local_config, "shared")) == (["lo", "shared0"], "", [])
+
+
+def test_a_killed_pod_and_a_port_of_a_running_one(image: Image, pod_of: PodMaker, local_config: Path) -> None:
+    """What a pod that was killed has left does not take the port of the next one, and is collected later."""
+    arguments = ("--net=default", f"--local-config={local_config}")
+    app = App("web", ["/bin/probe", "serve", "80", "2"])
+    with pod_of(image, [app]) as killed, pod_of(image, [app]) as pod:
+        for one in (killed, pod):
+            add_port(one, "http", 80, hostPort=8080)
+        with killed.start(*arguments) as running:
+            running.wait_for("serving")
+        killed.wait_unlocked()
+        with pod.start(*arguments) as running:
+            running.wait_for("serving")
+            assert ask("tcp", "127.0.0.1", 8080) == f"peer {SUBNET}.1"
+            assert killed.call("gc", "--local-config", str(local_config)).status == 0
+            assert leases(local_config, "default") == [f"{SUBNET}.3"]
+            assert ask("tcp", "127.0.0.1", 8080) == f"peer {SUBNET}.1"
+            assert running.wait().status == 0
+        assert pod.call("gc", "--local-config", str(local_config)).status == 0
+    assert (interfaces(), rules(), leases(local_config, "default")) == (["lo"], "", [])
+
+
+def test_user_networking(image: Image, pod_of: PodMaker, local_config: Path) -> None:
+    qemu = image.hypervisor == "qemu"
+    ip("address", "add", "192.0.2.1/32", "dev", "lo")
+    commands = (*(("serve", "80", "1") if qemu else ()), "connect", "192.0.2.1", "9000")
+    with serve("tcp", "0.0.0.0", 9000, "host"), pod_of(image, [App("web", ["/bin/probe", *commands])]) as pod:
+        if qemu:
+            add_port(pod, "http", 80, hostPort=8080, hostIP="127.0.0.1")
+        with pod.start("--net=user", f"--local-config={local_config}") as running:
+            if qemu:
+                running.wait_for("serving")
+                assert ask("tcp", "127.0.0.1", 8080) == "peer 10.0.2.2"
+            outcome = running.wait()
+    assert outcome.status == 0, outcome
+    assert len([line for line in app_lines(outcome.lines(), "web") if line.startswith("answer [host ")]) == 1
+    assert (interfaces(), rules()) == (["lo"], "")
+
+
+@pytest.mark.parametrize(
+    ("network", "text"),
+    [
+        ("host", "--net=host: a virtual machine cannot use the host's network"),
+        ("missing", "there is no network missing"),
+        ("vlan", "use macvlan"),
+        ("lan", "use host-local"),
+    ],
+)
+def test_networks_that_are_refused(
+    any_image: Image, pod_of: PodMaker, local_config: Path, network: str, text: str
+) -> None:
+    for name, settings in (("vlan", {"type": "ipvlan"}), ("lan", {"type": "bridge", "ipam": {"type": "dhcp"}})):
+        (local_config / f"net.d/{name}.conf").write_text(json.dumps({"name": name} | settings))
+    with pod_of(any_image, [App("one", ["/bin/probe"])]) as pod:
+        outcome = pod.run(f"--net={network}", f"--local-config={local_config}")
+    assert (outcome.status, outcome.stdout) == (254, "")
+    assert outcome.stderr.startswith("stage1: error: ")
+    assert text in outcome.stderr
+    assert (interfaces(), rules()) == (["lo"], "")
