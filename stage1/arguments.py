@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from stage1.errors import UserError
+from stage1.name_service import NameService, parse_dns_conf_mode
 from stage1.network.config import Request, parse_requests
 
 
@@ -110,6 +111,12 @@ class RunArguments:
     local_config: str
     """Folder of the host's configuration."""
     hostname: str
+    name_service: NameService
+    metadata_token: str
+    """Names the pod to rkt's metadata service; empty where that is not asked for."""
+    restrict_capabilities: bool
+    protect_paths: bool
+    filter_calls: bool
 
 
 def parse_run(words: Sequence[str]) -> RunArguments:
@@ -130,6 +137,11 @@ def parse_run(words: Sequence[str]) -> RunArguments:
         networks=parse_requests((texts.get("net") or "none").split(",")),
         local_config=texts.get("local-config") or LOCAL_CONFIG,
         hostname=_checked_hostname(texts.get("hostname") or f"rkt-{uuid}"),
+        name_service=parse_dns_conf_mode(texts.get("dns-conf-mode", "")),
+        metadata_token=texts.get("mds-token", ""),
+        restrict_capabilities=not switches.get("disable-capabilities-restriction", False),
+        protect_paths=not switches.get("disable-paths", False),
+        filter_calls=not switches.get("disable-seccomp", False),
     )
 
 

@@ -12,13 +12,12 @@ from stage1.pod import App
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def find_executable(app: App, root: AppRoot) -> str:
-    """Find the app's program as rkt does.
+def find_executable(app: App, root: AppRoot, program: str) -> str:
+    """Find a program of an app as rkt does.
 
     An absolute path is taken as it is, one with a slash is relative to the working directory, and a bare name is
     searched in the PATH of the app, then in the working directory. Raises `UserError` where a bare name is not found.
     """
-    program = app.arguments[0]
     if "/" in program:
         return posixpath.join("/", app.working_directory, program)
     places = [*app.environment.get("PATH", DEFAULT_PATH).split(":"), app.working_directory]

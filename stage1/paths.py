@@ -10,7 +10,8 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from errno import EFBIG, EINVAL, ELOOP, ENOENT, ENOTDIR
+from dataclasses import dataclass
+from errno import EFBIG, EINVAL, EISDIR, ELOOP, ENOENT, ENOTDIR
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LINKS = 40
@@ -81,7 +82,7 @@ class Tree:
         with self.directory(parent) as directory:
             return os.readlink(base, dir_fd=directory)
 
-    def write(self, name: str, content: str, *, mode: int = 0o644) -> None:
+    def write(self, name: str, content: str | bytes, *, mode: int = 0o644) -> None:
         """Put a file in place at once, instead of whatever has that name, except a directory; parents are made."""
         parent, _, base = name.rpartition("/")
         temporary = f".{base}.new"
@@ -90,7 +91,7 @@ class Tree:
             _unlink(temporary, directory)
             with open(os.open(temporary, flags, mode, dir_fd=directory), "wb") as file:
                 os.fchmod(file.fileno(), mode)
-                file.write(content.encode())
+                file.write(content.encode() if isinstance(content, str) else content)
             os.replace(temporary, base, src_dir_fd=directory, dst_dir_fd=directory)
 
     def link(self, name: str, target: str) -> None:
@@ -101,6 +102,12 @@ class Tree:
             _unlink(temporary, directory)
             os.symlink(target, temporary, dir_fd=directory)
             os.replace(temporary, base, src_dir_fd=directory, dst_dir_fd=directory)
+
+    def remove(self, name: str) -> None:
+        """Remove a file or link, if it is there."""
+        parent, _, base = name.rpartition("/")
+        with suppress(FileNotFoundError), self.directory(parent) as directory:
+            os.unlink(base, dir_fd=directory)
 
     def clear(self, name: str) -> None:
         """Make a directory, and remove everything in it that is no directory."""
@@ -127,6 +134,25 @@ def _read_regular(base: str, directory: int, name: str, limit: int) -> bytes:
     return content
 
 
+@dataclass(frozen=True)
+class _Missing:
+    """What to make at the end of a path where nothing is."""
+
+    directory: bool
+    mode: int
+
+    def make(self, name: str, parent: int, *, last: bool) -> None:
+        """Make `name` in the directory `parent`, unless something has that name; before the end, a directory."""
+        with suppress(FileExistsError):
+            if last and not self.directory:
+                os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644, dir_fd=parent))
+                return
+            mode = self.mode if last else 0o755
+            os.mkdir(name, mode, dir_fd=parent)
+            # Regardless of the umask; what has just been made is no symbolic link.
+            os.chmod(name, mode, dir_fd=parent)
+
+
 class AppRoot:
     """The root directory of an app, in which symbolic links are followed as the app itself would see them."""
 
@@ -144,19 +170,62 @@ class AppRoot:
         with self._resolved(path) as (directory, base):
             return _read_regular(base, directory, path, limit)
 
+    def make_directory(self, path: str, *, mode: int = 0o755) -> None:
+        """Make a directory where nothing is, with its parents (0755). Raises `OSError` where something else is."""
+        with self.target(path, directory=True, mode=mode):
+            pass
+
     @contextmanager
-    def _resolved(self, path: str) -> Iterator[tuple[int, str]]:
-        """The directory that holds the file at the end of `path`, and its name there (`.` for the root itself)."""
+    def target(self, path: str, *, directory: bool, mode: int = 0o755) -> Iterator[int]:
+        """A descriptor of what `path` names, which only names it (O_PATH); made where it is missing.
+
+        What is made is a directory with `mode` or an empty file; its parents have 0755. Raises `OSError`, also where a
+        file is instead of a directory or the other way round.
+        """
+        with self._resolved(path, _Missing(directory, mode)) as (parent, base):
+            descriptor = os.open(base, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+            try:
+                if stat.S_ISDIR(os.fstat(descriptor).st_mode) != directory:
+                    number = ENOTDIR if directory else EISDIR
+                    raise OSError(number, os.strerror(number), path)
+                yield descriptor
+            finally:
+                os.close(descriptor)
+
+    def link(self, path: str, target: str) -> None:
+        """Make a symbolic link in an existing directory, instead of a link or an empty file that has its name.
+
+        Anything else that is there stays. Raises `OSError`.
+        """
+        parent, _, base = path.rpartition("/")
+        with self._resolved(f"{parent}/.") as (directory, _):
+            with suppress(FileNotFoundError):
+                status = os.stat(base, dir_fd=directory, follow_symlinks=False)
+                if not stat.S_ISLNK(status.st_mode) and (not stat.S_ISREG(status.st_mode) or status.st_size):
+                    return
+                os.unlink(base, dir_fd=directory)
+            os.symlink(target, base, dir_fd=directory)
+
+    def remove_link(self, path: str) -> None:
+        """Remove what `path` names in an existing directory, if it is a symbolic link. Raises `OSError`."""
+        parent, _, base = path.rpartition("/")
+        with self._resolved(f"{parent}/.") as (directory, _), suppress(FileNotFoundError):
+            if stat.S_ISLNK(os.stat(base, dir_fd=directory, follow_symlinks=False).st_mode):
+                os.unlink(base, dir_fd=directory)
+
+    @contextmanager
+    def _resolved(self, path: str, missing: _Missing | None = None) -> Iterator[tuple[int, str]]:
+        """The directory that holds the file at the end of `path`, and its name there (`.` for a directory itself)."""
         with self._image.directory(self._name) as root:
             stack = [os.dup(root)]
             try:
-                base = self._walk(stack, path)
+                base = self._walk(stack, path, missing)
                 yield stack[-1], base
             finally:
                 for descriptor in stack:
                     os.close(descriptor)
 
-    def _walk(self, stack: list[int], path: str) -> str:
+    def _walk(self, stack: list[int], path: str, missing: _Missing | None) -> str:
         """Push the directories that lead to `path` on the stack, whose bottom is the root; return the last name."""
         pending = path.split("/")[::-1]
         links = 0
@@ -168,6 +237,8 @@ class AppRoot:
                 if len(stack) > 1:
                     os.close(stack.pop())
                 continue
+            if missing is not None:
+                missing.make(part, stack[-1], last=all(rest in ("", ".") for rest in pending))
             mode = os.stat(part, dir_fd=stack[-1], follow_symlinks=False).st_mode
             if stat.S_ISLNK(mode):
                 links += 1

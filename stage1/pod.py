@@ -5,25 +5,70 @@ Unknown fields are ignored; a missing or wrong one of those that matter is a `Us
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 from stage1.errors import UserError
+from stage1.manifest import (
+    Json,
+    ac_name,
+    checked_identifier,
+    json_object,
+    read_annotations,
+    read_object,
+    text,
+    texts,
+    typed,
+)
 from stage1.network.ports import Port, PortForward, app_ports, forwarded_ports
 from stage1.paths import Tree
+from stage1.volumes import Mount, Volume, app_mounts, pod_volumes
 
 APPS_FOLDER = "opt/stage2"
 """Where apps are, below the root of the image."""
 
-_MANIFEST_SIZE = 16 << 20
-_AC_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-_NAME_LENGTH = 200
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
-Json = dict[str, Any]
+_OF_DOCKER = "appc.io/docker/repository"
+"""Annotation of an image that was converted from one of Docker."""
+_NOTIFIES = "appc.io/executor/supports-systemd-notify"
+"""Annotation of an image whose app tells systemd when it is ready: `true`."""
+
+
+class Event(Enum):
+    """When an event handler runs."""
+
+    PRE_START = "pre-start"
+    POST_STOP = "post-stop"
+
+
+@dataclass(frozen=True)
+class EventHandler:
+    """A program of the app that runs before its start or after its end."""
+
+    event: Event
+    arguments: tuple[str, ...]
+    """The program and its arguments; at least one word."""
+
+
+class Stream(Enum):
+    """A standard stream; the value ends the name of the annotation that says where it leads."""
+
+    INPUT = "stdin"
+    OUTPUT = "stdout"
+    ERROR = "stderr"
+
+
+class StreamMode(Enum):
+    """Where a standard stream leads."""
+
+    NULL = "null"
+    LOG = "log"
+    INTERACTIVE = "interactive"
+    """To the console of the pod."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +90,13 @@ class App:
     """Value by name; the last of several with one name."""
     ports: tuple[Port, ...] = ()
     """Where the app serves."""
+    event_handlers: tuple[EventHandler, ...] = ()
+    read_only_root: bool = False
+    mounts: tuple[Mount, ...] = ()
+    streams: Mapping[Stream, StreamMode] = field(default_factory=dict)
+    """Where standard input, output and error lead, as far as the pod says it."""
+    notifies: bool = False
+    """Whether the app tells systemd when it is ready."""
 
     @property
     def folder(self) -> str:
@@ -72,118 +124,108 @@ def load_pod(uuid: str, pod_directory: Tree, image: Tree) -> Pod:
 
     Raises `UserError` for whatever keeps the pod from running.
     """
-    manifest = _read_object(pod_directory, "pod", "pod manifest")
-    entries = _typed(manifest, "apps", list, "pod manifest") or []
+    manifest = read_object(pod_directory, "pod", "pod manifest")
+    entries = typed(manifest, "apps", list, "pod manifest") or []
     if not entries:
         raise UserError("pod manifest: it names no app")
+    volumes = pod_volumes(manifest)
     apps: dict[str, App] = {}
     for number, entry in enumerate(entries):
         where = f"pod manifest: app number {number + 1}"
-        name = app_name(_text(_object(entry, where), "name", where))
+        name = app_name(text(json_object(entry, where), "name", where))
         if name in apps:
             raise UserError(f"pod manifest: two apps have the name {name}")
-        apps[name] = _load_app(name, entry, image)
+        apps[name] = _load_app(name, entry, image, volumes)
     declared = [port for app in apps.values() for port in app.ports]
     return Pod(uuid, tuple(apps.values()), forwarded_ports(manifest.get("ports"), declared))
 
 
 def app_name(name: str) -> str:
     """Check that a text is a name of an app (AC Name). Raises `UserError` where it is not."""
-    if len(name) > _NAME_LENGTH or not _AC_NAME.fullmatch(name):
-        raise UserError(f"{name[:_NAME_LENGTH]!r} is not a name of an app (a-z, 0-9 and single '-')")
-    return name
+    return ac_name(name, "an app")
 
 
-def _load_app(name: str, entry: Json, image: Tree) -> App:
+def _load_app(name: str, entry: Json, image: Tree, volumes: Mapping[str, Volume]) -> App:
     folder = f"{APPS_FOLDER}/{name}"
     where = f"app {name}"
     if not image.is_directory(f"{folder}/rootfs"):
         raise UserError(f"{where}: the directory stage1/rootfs/{folder}/rootfs is missing")
-    manifest = _read_object(image, f"{folder}/manifest", f"{where}: image manifest")
-    settings = _typed(entry, "app", dict, where) or _typed(manifest, "app", dict, where)
+    manifest = read_object(image, f"{folder}/manifest", f"{where}: image manifest")
+    settings = typed(entry, "app", dict, where) or typed(manifest, "app", dict, where)
     if not settings:
         raise UserError(f"{where}: neither pod nor image says what to run; name a program with --exec")
-    words = _texts(settings, "exec", where)
+    words = texts(settings, "exec", where)
     if not words or not words[0]:
         raise UserError(f"{where}: there is nothing to execute; name a program with --exec")
+    noted = read_annotations(manifest, f"{where}: image manifest")
     return App(
         name=name,
-        image=_text(manifest, "name", where),
+        image=text(manifest, "name", where),
         arguments=words,
-        user=_text(settings, "user", where) or "0",
-        group=_text(settings, "group", where) or "0",
+        user=text(settings, "user", where) or "0",
+        group=text(settings, "group", where) or "0",
         supplementary_gids=_gids(settings, where),
-        working_directory=_text(settings, "workingDirectory", where) or "/",
+        working_directory=text(settings, "workingDirectory", where) or "/",
         environment=_environment(settings, where),
         isolators=_isolators(settings, where),
         ports=app_ports(settings.get("ports"), where),
+        event_handlers=_event_handlers(settings, where),
+        read_only_root=bool(typed(entry, "readOnlyRootFS", bool, where)),
+        mounts=app_mounts(entry, settings, volumes, where, of_docker=_OF_DOCKER in noted),
+        streams=_streams(read_annotations(entry, where), where),
+        notifies=noted.get(_NOTIFIES) == "true",
     )
 
 
 def _environment(settings: Json, where: str) -> dict[str, str]:
     environment = {}
-    for entry in _typed(settings, "environment", list, where) or []:
-        variable = _object(entry, f"{where}: environment")
-        name = _text(variable, "name", f"{where}: environment")
+    for entry in typed(settings, "environment", list, where) or []:
+        variable = json_object(entry, f"{where}: environment")
+        name = text(variable, "name", f"{where}: environment")
         if not _VARIABLE.fullmatch(name):
             raise UserError(f"{where}: {name!r} is not a name of an environment variable")
-        environment[name] = _text(variable, "value", f"{where}: environment variable {name}")
+        environment[name] = text(variable, "value", f"{where}: environment variable {name}")
     return environment
 
 
 def _isolators(settings: Json, where: str) -> dict[str, Any]:
     isolators = {}
-    for entry in _typed(settings, "isolators", list, where) or []:
-        isolator = _object(entry, f"{where}: isolators")
-        isolators[_text(isolator, "name", f"{where}: isolators")] = isolator.get("value")
+    for entry in typed(settings, "isolators", list, where) or []:
+        isolator = json_object(entry, f"{where}: isolators")
+        isolators[text(isolator, "name", f"{where}: isolators")] = isolator.get("value")
     return isolators
 
 
 def _gids(settings: Json, where: str) -> tuple[int, ...]:
-    gids = _typed(settings, "supplementaryGIDs", list, where) or []
-    for gid in gids:
-        if type(gid) is not int or not 0 <= gid < 0xFFFFFFFF:
-            raise UserError(f"{where}: supplementaryGIDs: {str(gid)[:40]!r} is not a group ID")
-    return tuple(gids)
+    gids = typed(settings, "supplementaryGIDs", list, where) or []
+    return tuple(checked_identifier(gid, f"{where}: supplementaryGIDs", "group ID") for gid in gids)
 
 
-def _read_object(tree: Tree, name: str, where: str) -> Json:
-    try:
-        content = tree.read(name, limit=_MANIFEST_SIZE)
-    except OSError as error:
-        raise UserError(f"{where}: cannot read {tree.describe(name)}: {error.strerror}") from error
-    try:
-        return _object(json.loads(content), where)
-    except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise UserError(f"{where}: {tree.describe(name)} is not JSON: {reason}") from error
+def _event_handlers(settings: Json, where: str) -> tuple[EventHandler, ...]:
+    handlers = []
+    where = f"{where}: eventHandlers"
+    for entry in typed(settings, "eventHandlers", list, where) or []:
+        handler = json_object(entry, where)
+        name = text(handler, "name", where)
+        if name not in [event.value for event in Event]:
+            raise UserError(f"{where}: {name[:40]!r} is neither pre-start nor post-stop")
+        words = texts(handler, "exec", f"{where}: {name}")
+        if not words or not words[0]:
+            raise UserError(f"{where}: {name}: there is nothing to execute")
+        handlers.append(EventHandler(Event(name), words))
+    return tuple(handlers)
 
 
-def _object(value: Any, where: str) -> Json:
-    if not isinstance(value, dict):
-        raise UserError(f"{where}: a JSON object is expected")
-    return value
-
-
-def _typed(settings: Json, key: str, kind: type, where: str) -> Any:
-    value = settings.get(key)
-    if value is not None and not isinstance(value, kind):
-        raise UserError(f"{where}: {key} must be a JSON {'array' if kind is list else 'object'}")
-    return value
-
-
-def _text(settings: Json, key: str, where: str) -> str:
-    value = settings.get(key, "")
-    return _checked_text("" if value is None else value, f"{where}: {key}")
-
-
-def _texts(settings: Json, key: str, where: str) -> tuple[str, ...]:
-    return tuple(_checked_text(value, f"{where}: {key}") for value in _typed(settings, key, list, where) or [])
-
-
-def _checked_text(value: Any, where: str) -> str:
-    if not isinstance(value, str):
-        raise UserError(f"{where} must be a text")
-    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
-        raise UserError(f"{where}: a character cannot be passed to a program")
-    return value
+def _streams(noted: Mapping[str, str], where: str) -> dict[Stream, StreamMode]:
+    streams = {}
+    for stream in Stream:
+        mode = noted.get(f"coreos.com/rkt/stage2/{stream.value}")
+        if not mode:
+            continue
+        if mode not in [known.value for known in StreamMode]:
+            raise UserError(
+                f"{where}: --{stream.value}={mode[:20]}: nothing can be attached to an app in a virtual machine; "
+                "use null, log or interactive"
+            )
+        streams[stream] = StreamMode(mode)
+    return streams

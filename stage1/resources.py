@@ -74,15 +74,16 @@ def vm_resources(apps: Iterable[App], cpus: int, sizing: Sizing | None = None) -
     memory = sizing.system_memory * 1000
     cpu: int | None = 0
     for app in apps:
-        app_memory = _limit(app, "resource/memory")
+        app_memory = resource_limit(app, "resource/memory")
         memory += sizing.app_memory * 1000 if app_memory is None else app_memory
-        app_cpu = _limit(app, "resource/cpu")
+        app_cpu = resource_limit(app, "resource/cpu")
         cpu = None if cpu is None or app_cpu is None else cpu + app_cpu
     wanted = cpus if cpu is None else _divide_up(cpu, 1000)
     return Resources(memory_mib=_divide_up(memory, 1000 * MIB), cpus=max(1, min(wanted, cpus)))
 
 
-def _limit(app: App, isolator: str) -> int | None:
+def resource_limit(app: App, isolator: str) -> int | None:
+    """The limit of a resource isolator in thousandths, None where the app has none. Raises `UserError`."""
     value = app.isolators.get(isolator)
     limit = value.get("limit") if isinstance(value, dict) else None
     if limit is None:

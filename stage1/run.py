@@ -5,26 +5,32 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Address
 
 from stage1.accel import Accel, asked_accel, kvm_problem
+from stage1.app_root import prepare_root, root_settings
 from stage1.arguments import RunArguments, parse_run
 from stage1.errors import UserError, report
 from stage1.executable import find_executable
 from stage1.hypervisor import Command, Machine, select
 from stage1.hypervisor.lkvm import lkvm_command
 from stage1.hypervisor.qemu import qemu_command
+from stage1.isolators import isolator_settings
 from stage1.lock import inherited_lock, keep_across_exec
 from stage1.mounts import isolate
+from stage1.name_service import write_name_service, write_time_zone
 from stage1.network.config import load_networks
 from stage1.network.guest import write_guest_network
+from stage1.network.ipam import Dns
 from stage1.network.nic import Nic
 from stage1.network.setup import PodPlace, network_of
 from stage1.paths import AppRoot, Tree
-from stage1.pod import Pod, load_pod
+from stage1.pod import App, Pod, load_pod
 from stage1.resources import host_cpus, vm_resources
 from stage1.syscalls import die_with_parent
-from stage1.units import ENVIRONMENT_FOLDER, MARK, UNIT_FOLDER, app_unit, default_target, environment_file
-from stage1.users import add_to_guest, resolve
+from stage1.units import ENVIRONMENT_FOLDER, MARK, UNIT_FOLDER, Programs, app_unit, default_target, environment_file
+from stage1.users import Identity, add_to_guest, resolve
+from stage1.volume_mounts import mount_volumes
 
 POD_DIRECTORY = "."
 IMAGE = "stage1/rootfs"
@@ -32,6 +38,8 @@ IMAGE = "stage1/rootfs"
 
 _FLAVOR = "kvm"
 _STATUS_FOLDER = "rkt/status"
+_METADATA_PORT = 18112
+_NO_DNS = Dns()
 _UNIT_SIZE = 4 << 20
 _HYPERVISORS = {"lkvm": lkvm_command, "qemu": qemu_command}
 
@@ -54,10 +62,13 @@ def run(front: int, words: Sequence[str], environment: Mapping[str, str]) -> Non
     with network_of(place, configs, pod.ports) as network:
         command = hypervisor_command(pod, arguments, environment, network.nics)
         try:
-            write_guest_files(pod, arguments, image)
+            metadata = metadata_url(arguments.metadata_token, network.host_ip)
+            write_guest_files(pod, arguments, image, network.dns, metadata)
             write_guest_network(image, network.guest_interfaces)
             pod_directory.link("flavor", _FLAVOR)
             isolate(IMAGE)
+            for app in pod.apps:
+                mount_volumes(app, AppRoot(image, app.root), pod_directory)
             pod_directory.write("pid", f"{front}\n")
         except OSError as error:
             raise UserError(f"cannot write the pod's files: {error.filename or IMAGE}: {error.strerror}") from error
@@ -87,8 +98,10 @@ def hypervisor_command(
     return _HYPERVISORS[selection.name](machine)
 
 
-def write_guest_files(pod: Pod, arguments: RunArguments, image: Tree) -> None:
-    """Write into the image's tree what the guest reads: units, environments, users, host name and machine ID.
+def write_guest_files(
+    pod: Pod, arguments: RunArguments, image: Tree, dns: Dns = _NO_DNS, metadata_url: str = ""
+) -> None:
+    """Write into the image's tree what the guest reads: units, environments, users, names and machine ID.
 
     What an earlier start of the pod left is replaced. Raises `UserError` for what cannot be expressed there.
     """
@@ -102,15 +115,37 @@ def write_guest_files(pod: Pod, arguments: RunArguments, image: Tree) -> None:
         identities.append(identity)
         unit = f"{UNIT_FOLDER}/{app.name}.service"
         _refuse_unit_of_image(image, unit, app.name)
-        files[unit] = app_unit(app, identity, find_executable(app, root), interactive=arguments.interactive)
-        files[f"{ENVIRONMENT_FOLDER}/{app.name}"] = environment_file(app)
+        files[unit] = _app_unit(app, root, identity, arguments)
+        files[f"{ENVIRONMENT_FOLDER}/{app.name}"] = environment_file(app, metadata_url)
     files[f"{UNIT_FOLDER}/default.target"] = default_target(pod.apps)
-    files["etc/hostname"] = f"{arguments.hostname}\n"
     files["etc/machine-id"] = f"{pod.uuid.replace('-', '')}\n"
     image.clear(_STATUS_FOLDER)
     for name, content in files.items():
         image.write(name, content)
+    write_name_service(image, arguments.name_service, dns, arguments.hostname)
+    write_time_zone(image)
     add_to_guest(image, identities)
+
+
+def _app_unit(app: App, root: AppRoot, identity: Identity, arguments: RunArguments) -> str:
+    programs = Programs(
+        find_executable(app, root, app.arguments[0]),
+        tuple(find_executable(app, root, handler.arguments[0]) for handler in app.event_handlers),
+    )
+    isolation = root_settings(app, root, protect=arguments.protect_paths) + isolator_settings(
+        app, identity.uid, capabilities=arguments.restrict_capabilities, seccomp=arguments.filter_calls
+    )
+    prepare_root(app, root)
+    return app_unit(app, identity, programs, isolation, interactive=arguments.interactive)
+
+
+def metadata_url(token: str, host_ip: IPv4Address | None) -> str:
+    """Where the apps find rkt's metadata service; empty where that is not asked for. Raises `UserError`."""
+    if not token:
+        return ""
+    if host_ip is None:
+        raise UserError("--mds-token: without a network that leads to the host, apps cannot reach its metadata service")
+    return f"http://{host_ip}:{_METADATA_PORT}/{token}"
 
 
 def _refuse_unit_of_image(image: Tree, unit: str, name: str) -> None:

@@ -10,10 +10,16 @@ _CLONE_NEWNS = 0x00020000
 _PR_SET_PDEATHSIG = 1
 
 MS_RDONLY = 0x1
+MS_NOSUID = 0x2
+MS_NODEV = 0x4
+MS_NOEXEC = 0x8
 MS_REMOUNT = 0x20
+MS_NOATIME = 0x400
+MS_NODIRATIME = 0x800
 MS_BIND = 0x1000
 MS_REC = 0x4000
 MS_SLAVE = 0x80000
+MS_RELATIME = 0x200000
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -31,7 +37,7 @@ def unshare_mounts() -> None:
 
 def mount(source: str, target: str, flags: int) -> None:
     """Bind, remount or change the propagation of a mount (mount(2)), as the `MS_` flags say."""
-    _check(_libc.mount(source.encode(), target.encode(), None, ctypes.c_ulong(flags), None), target)
+    _check(_libc.mount(os.fsencode(source), os.fsencode(target), None, ctypes.c_ulong(flags), None), target)
 
 
 def die_with_parent(parent: int) -> bool:
@@ -41,3 +47,8 @@ def die_with_parent(parent: int) -> bool:
     """
     _check(_libc.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL), 0, 0, 0), "prctl")
     return os.getppid() == parent
+
+
+def enter_mount_namespace(descriptor: int) -> None:
+    """Let this process join the mount namespace that a descriptor of /proc/PID/ns/mnt stands for (setns(2))."""
+    _check(_libc.setns(descriptor, _CLONE_NEWNS), "setns")

@@ -7,10 +7,12 @@ systemd.unit(5) "SPECIFIERS" for `%`, systemd.exec(5) for EnvironmentFile=.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from stage1.errors import UserError
 from stage1.executable import DEFAULT_PATH
-from stage1.pod import App
+from stage1.isolators import Settings
+from stage1.pod import App, Event, Stream, StreamMode
 from stage1.users import Identity
 
 UNIT_FOLDER = "usr/lib/systemd/system"
@@ -22,6 +24,8 @@ _LINE_LENGTH = 1 << 20
 """What systemd takes as one line of a unit, in bytes."""
 _SYSTEMD_VARIABLES = ("LANG", "INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID")
 """What systemd adds to the environment of a service, and an app does not expect."""
+_EVENTS = {Event.PRE_START: "ExecStartPre", Event.POST_STOP: "ExecStopPost"}
+_OUTPUTS = {StreamMode.NULL: "null", StreamMode.LOG: "journal+console", StreamMode.INTERACTIVE: "tty"}
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
@@ -54,8 +58,8 @@ def plain_value(text: str, where: str) -> str:
     return text.replace("%", "%%")
 
 
-def environment_file(app: App) -> str:
-    """The app's environment: defaults of the appc executor, then what the app sets."""
+def environment_file(app: App, metadata_url: str = "") -> str:
+    """The app's environment: defaults of the appc executor, what the app sets, and where it finds its metadata."""
     environment = {
         "PATH": DEFAULT_PATH,
         "SHELL": "/bin/sh",
@@ -64,16 +68,26 @@ def environment_file(app: App) -> str:
         "HOME": "/root",
         **app.environment,
         "AC_APP_NAME": app.name,
+        **({"AC_METADATA_URL": metadata_url} if metadata_url else {}),
     }
     return "".join(quote_variable(name, value) for name, value in environment.items())
 
 
-def app_unit(app: App, identity: Identity, executable: str, *, interactive: bool) -> str:
-    """The service of one app. Raises `UserError` for texts that systemd cannot take."""
+@dataclass(frozen=True)
+class Programs:
+    """The absolute paths, inside the app's root, of what an app executes."""
+
+    main: str
+    handlers: tuple[str, ...]
+    """In the order of the app's event handlers."""
+
+
+def app_unit(app: App, identity: Identity, programs: Programs, isolation: Settings, *, interactive: bool) -> str:
+    """The service of one app; `isolation` is what `root_settings` and `isolator_settings` say.
+
+    Raises `UserError` for texts that systemd cannot take.
+    """
     where = f"app {app.name}"
-    if any(character in executable for character in "\"'\\") or not executable.isprintable():
-        raise UserError(f"{where}: systemd cannot execute {executable!r}, because of a character in its name")
-    command = " ".join(quote_argument(word) for word in (executable, *app.arguments[1:]))
     image = "".join(character if character.isprintable() else "?" for character in app.image)
     unit = {
         "Description": plain_value(f"Application={app.name} Image={image}".rstrip("\\ "), where),
@@ -85,28 +99,48 @@ def app_unit(app: App, identity: Identity, executable: str, *, interactive: bool
         "OnFailure": f"app-failed@{app.name}.service",
     }
     service = {
-        "Type": "exec",
-        "ExecStart": f":{command}",
+        "Type": "notify" if app.notifies else "exec",
+        **({"NotifyAccess": "all"} if app.notifies else {}),
+        # What runs before the app is ready takes as long as it takes.
+        "TimeoutStartSec": "infinity",
         "RootDirectory": f"/{app.root}",
-        "MountAPIVFS": "yes",
-        "BindPaths": "/run/systemd/journal",
         "WorkingDirectory": plain_value(app.working_directory, f"{where}: workingDirectory"),
         "EnvironmentFile": f"/{ENVIRONMENT_FOLDER}/{app.name}",
         "UnsetEnvironment": " ".join(name for name in _SYSTEMD_VARIABLES if name not in app.environment),
         "SyslogIdentifier": app.name,
-        **_streams(interactive),
+        **_streams(app.streams, interactive),
         **_identity(identity),
     }
-    text = f"{MARK}\n[Unit]\n{_section(unit)}\n[Service]\n{_section(service)}"
+    lines = [*service.items(), *isolation, *_commands(app, programs)]
+    text = f"{MARK}\n[Unit]\n{_section(unit.items())}\n[Service]\n{_section(lines)}"
     if max(len(line.encode()) for line in text.splitlines()) >= _LINE_LENGTH:
         raise UserError(f"{where}: the arguments are longer than the {_LINE_LENGTH} bytes that systemd takes")
     return text
 
 
-def _streams(interactive: bool) -> Mapping[str, str]:
+def _commands(app: App, programs: Programs) -> Settings:
+    commands = [("ExecStart", f":{_command(app, programs.main, app.arguments)}")]
+    for handler, program in zip(app.event_handlers, programs.handlers, strict=True):
+        # "!": as root, in the app's root and with its restrictions.
+        commands.append((_EVENTS[handler.event], f":!{_command(app, program, handler.arguments)}"))
+    return commands
+
+
+def _command(app: App, executable: str, arguments: tuple[str, ...]) -> str:
+    if any(character in executable for character in "\"'\\") or not executable.isprintable():
+        raise UserError(f"app {app.name}: systemd cannot execute {executable!r}, because of a character in its name")
+    return " ".join(quote_argument(word) for word in (executable, *arguments[1:]))
+
+
+def _streams(streams: Mapping[Stream, StreamMode], interactive: bool) -> Mapping[str, str]:
     if interactive:
         return {"StandardInput": "tty", "StandardOutput": "tty", "StandardError": "tty"}
-    return {"StandardOutput": "journal+console", "StandardError": "journal+console"}
+    standard_input = streams.get(Stream.INPUT)
+    return {
+        "StandardInput": "tty" if standard_input is StreamMode.INTERACTIVE else "null",
+        "StandardOutput": _OUTPUTS[streams.get(Stream.OUTPUT, StreamMode.LOG)],
+        "StandardError": _OUTPUTS[streams.get(Stream.ERROR, StreamMode.LOG)],
+    }
 
 
 def _identity(identity: Identity) -> Mapping[str, str]:
@@ -122,8 +156,8 @@ def default_target(apps: Iterable[App]) -> str:
     """What the guest starts: every app."""
     services = " ".join(f"{app.name}.service" for app in apps)
     unit = {"Description": "Pod", "DefaultDependencies": "no", "Requires": services, "AllowIsolate": "yes"}
-    return f"{MARK}\n[Unit]\n{_section(unit)}"
+    return f"{MARK}\n[Unit]\n{_section(unit.items())}"
 
 
-def _section(settings: Mapping[str, str]) -> str:
-    return "".join(f"{key}={value}\n" for key, value in settings.items())
+def _section(settings: Iterable[tuple[str, str]]) -> str:
+    return "".join(f"{key}={value}\n" for key, value in settings)

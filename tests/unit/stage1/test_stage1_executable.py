@@ -47,10 +47,10 @@ def root(tmp_path: Path) -> AppRoot:
     ],
 )
 def test_programs_are_found_as_rkt_finds_them(root: AppRoot, wanted: App, found: str) -> None:
-    assert find_executable(wanted, root) == found
+    assert find_executable(wanted, root, wanted.arguments[0]) == found
 
 
 @pytest.mark.parametrize("program", ["missing", "data", "outside", "bin"])
 def test_what_cannot_be_executed(root: AppRoot, program: str) -> None:
     with pytest.raises(UserError, match=f"app web: '{program}' is not an executable file"):
-        find_executable(app(program), root)
+        find_executable(app(program), root, program)

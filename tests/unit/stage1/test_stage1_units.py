@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 
 from stage1.errors import UserError
 from stage1.pod import App
-from stage1.units import MARK, app_unit, default_target, environment_file, plain_value, quote_argument, quote_variable
+from stage1.units import (
+    MARK,
+    Programs,
+    app_unit,
+    default_target,
+    environment_file,
+    plain_value,
+    quote_argument,
+    quote_variable,
+)
 from stage1.users import Identity
 
 ROOT = Identity(0, 0, ())
@@ -67,8 +76,8 @@ def test_variables_survive_quoting(value: str) -> None:
 @given(TEXTS)
 def test_no_text_adds_a_line_to_a_unit(text: str) -> None:
     app = dataclasses.replace(APP, image=text, arguments=("/web", text))
-    assert app_unit(app, ROOT, "/web", interactive=False).count("\n") == len(
-        app_unit(APP, ROOT, "/web", interactive=False).splitlines()
+    assert app_unit(app, ROOT, Programs("/web", ()), [], interactive=False).count("\n") == len(
+        app_unit(APP, ROOT, Programs("/web", ()), [], interactive=False).splitlines()
     )
 
 
@@ -78,7 +87,7 @@ def settings(unit: str) -> dict[str, str]:
 
 
 def test_a_unit_of_root() -> None:
-    unit = app_unit(APP, ROOT, "/bin/web", interactive=False)
+    unit = app_unit(APP, ROOT, Programs("/bin/web", ()), [], interactive=False)
     found = settings(unit)
     assert unit.startswith(MARK)
     assert found["ExecStart"] == ':"/bin/web" "a b"'
@@ -93,27 +102,27 @@ def test_a_unit_of_root() -> None:
 
 
 def test_a_unit_of_another_user() -> None:
-    found = settings(app_unit(APP, Identity(0, 7, (8, 9)), "/bin/web", interactive=True))
+    found = settings(app_unit(APP, Identity(0, 7, (8, 9)), Programs("/bin/web", ()), [], interactive=True))
     assert (found["User"], found["Group"], found["SupplementaryGroups"]) == ("0", "7", "8 9")
     assert found["StandardInput"] == found["StandardOutput"] == found["StandardError"] == "tty"
 
 
 def test_systemd_adds_no_variable_that_the_app_does_not_set() -> None:
     app = dataclasses.replace(APP, environment={"LANG": "C"})
-    assert "LANG" in settings(app_unit(APP, ROOT, "/web", interactive=False))["UnsetEnvironment"]
-    assert "LANG" not in settings(app_unit(app, ROOT, "/web", interactive=False))["UnsetEnvironment"]
+    assert "LANG" in settings(app_unit(APP, ROOT, Programs("/web", ()), [], interactive=False))["UnsetEnvironment"]
+    assert "LANG" not in settings(app_unit(app, ROOT, Programs("/web", ()), [], interactive=False))["UnsetEnvironment"]
 
 
 @pytest.mark.parametrize("executable", ['/a"b', "/a'b", "/a\\b", "/a\nb"])
 def test_programs_that_systemd_cannot_execute(executable: str) -> None:
     with pytest.raises(UserError, match="app web-1: systemd cannot execute"):
-        app_unit(APP, ROOT, executable, interactive=False)
+        app_unit(APP, ROOT, Programs(executable, ()), [], interactive=False)
 
 
 def test_lines_have_a_limit() -> None:
     app = dataclasses.replace(APP, arguments=("web", "x" * (1 << 20)))
     with pytest.raises(UserError, match="arguments are longer"):
-        app_unit(app, ROOT, "/web", interactive=False)
+        app_unit(app, ROOT, Programs("/web", ()), [], interactive=False)
 
 
 def test_plain_values() -> None:

@@ -1,0 +1,137 @@
+"""What every app finds in its root besides its image: devices, kernel file systems, DNS (appc spec, OS Spec).
+
+The guest's systemd mounts it. The launcher makes the mount points beforehand, because each look at a file costs the
+guest a round trip. They are in the pod's copy of the image, as they are with rkt's other stage1 images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from stage1.errors import UserError
+from stage1.paths import AppRoot
+from stage1.pod import App
+
+RESOLV_CONF = "etc/rkt-resolv.conf"
+"""Replaces etc/resolv.conf of every app, if it is there; so do the others. All are below the root of the image."""
+HOSTS = "etc/rkt-hosts"
+HOSTS_FALLBACK = "etc/hosts-fallback"
+"""Used by those apps whose image has no etc/hosts."""
+
+_DEVICES = ("console", "full", "null", "ptmx", "random", "tty", "urandom", "zero", "net/tun")
+_LINKS = {
+    "/dev/fd": "/proc/self/fd",
+    "/dev/log": "/run/systemd/journal/dev-log",
+    "/dev/stdin": "/proc/self/fd/0",
+    "/dev/stdout": "/proc/self/fd/1",
+    "/dev/stderr": "/proc/self/fd/2",
+    "/etc/mtab": "../proc/self/mounts",
+}
+_TREES = ("/proc", "/sys", "/dev/pts", "/dev/shm", "/run/systemd/journal")
+# Images have links there, to /run/shm and to pts/ptmx, which systemd mounts with a mode that lets nobody in.
+_NO_LINKS = ("/dev/ptmx", "/dev/shm")
+_NOTIFY_SOCKET = "/run/systemd/notify"
+
+# What would let an app reach the kernel below its other apps, or read the kernel's memory. One rule for all of /sys
+# is a remount each of what is mounted there; a rule for each of its folders would be a mount each.
+_READ_ONLY = (
+    "/proc/bus",
+    "/proc/sys/kernel/core_pattern",
+    "/proc/sys/kernel/modprobe",
+    "/proc/sys/vm/panic_on_oom",
+    "/proc/sysrq-trigger",
+    "/sys",
+)
+_HIDDEN = (
+    "/proc/config.gz",
+    "/proc/kallsyms",
+    "/proc/kcore",
+    "/proc/kmem",
+    "/proc/mem",
+    "/proc/sched_debug",
+    "/sys/firmware",
+    "/sys/hypervisor",
+    "/sys/module",
+    "/sys/power",
+)
+
+
+def prepare_root(app: App, root: AppRoot) -> None:
+    """Make the directories, files and links that the app's root has to have. Raises `UserError`."""
+    path = ""
+    try:
+        root.make_directory("/dev")
+        for path in _NO_LINKS:
+            root.remove_link(path)
+        for path in ("/etc", *_TREES, "/dev/net"):
+            root.make_directory(path)
+        path = "/tmp"
+        root.make_directory(path, mode=0o1777)
+        for name in _DEVICES:
+            path = f"/dev/{name}"
+            with root.target(path, directory=False):
+                pass
+        for path, target in _LINKS.items():
+            root.link(path, target)
+    except OSError as error:
+        raise UserError(f"app {app.name}: cannot make {path} in its root directory: {error.strerror}") from error
+
+
+def root_settings(app: App, root: AppRoot, *, protect: bool) -> list[tuple[str, str]]:
+    """The settings of systemd that fill the app's root. Volumes are there already, and are not covered.
+
+    Without `protect`, nothing of the kernel is hidden or made read-only. Raises `UserError`.
+    """
+    covered = {mount.path for mount in app.mounts}
+    # MountAPIVFS= would put empty file systems over /dev and /run, and over what the image or a volume has there.
+    settings = [("MountAPIVFS", "no"), ("BindPaths", _words(_trees(app, covered)))]
+    etc = {"/etc/resolv.conf": f"/{RESOLV_CONF}", "/etc/hostname": "/etc/hostname", "/etc/hosts": f"/{HOSTS}"}
+    binds = [f"-{source}:{target}" for target, source in etc.items() if not _is_below(target, covered)]
+    if not _is_below("/etc/hosts", covered) and not _has_content(root, "/etc/hosts"):
+        # Where both are there, the later one is on top.
+        binds.insert(0, f"-/{HOSTS_FALLBACK}:/etc/hosts")
+    if binds:
+        settings.append(("BindReadOnlyPaths", _words(binds)))
+    if protect:
+        for name, paths in (("ReadOnlyPaths", _READ_ONLY), ("InaccessiblePaths", _HIDDEN)):
+            settings.append((name, _words(f"-+{path}" for path in paths if not _is_below(path, covered))))
+    if app.read_only_root:
+        settings += _read_only_root(app)
+    return settings
+
+
+def _trees(app: App, covered: set[str]) -> Iterable[str]:
+    for path in (*_TREES, *(f"/dev/{name}" for name in _DEVICES)):
+        if not _is_below(path, covered):
+            yield f"-{path}"
+    if app.notifies:
+        yield _NOTIFY_SOCKET
+
+
+def _read_only_root(app: App) -> list[tuple[str, str]]:
+    writable = [f"-+{mount.path}" for mount in app.mounts if not mount.read_only]
+    return [("ReadOnlyPaths", "+/"), *([("ReadWritePaths", _words(writable))] if writable else [])]
+
+
+def _has_content(root: AppRoot, path: str) -> bool:
+    """Whether a file is there that is more than the mount point which an earlier start of the pod has made."""
+    try:
+        return root.stat(path).st_size > 0
+    except OSError:
+        return False
+
+
+def _is_below(path: str, places: Iterable[str]) -> bool:
+    return any(path == place or path.startswith(f"{place}/") for place in places)
+
+
+def _words(paths: Iterable[str]) -> str:
+    """A list of paths as systemd reads it: quoted where a character would end the word or mean something else."""
+    return " ".join(_word(path) for path in paths)
+
+
+def _word(path: str) -> str:
+    if not path.isprintable():
+        raise UserError(f"volume at {path!r}: systemd cannot take a character of the path")
+    escaped = path.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'"{escaped}"' if set(path) & set(" '\"\\") else escaped

@@ -1,0 +1,88 @@
+"""Volumes in the roots of the apps, as mounts of the launcher's own mount namespace, which ends with the pod."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+
+from stage1.errors import UserError
+from stage1.paths import AppRoot, Tree
+from stage1.pod import App
+from stage1.syscalls import (
+    MS_BIND,
+    MS_NOATIME,
+    MS_NODEV,
+    MS_NODIRATIME,
+    MS_NOEXEC,
+    MS_NOSUID,
+    MS_RDONLY,
+    MS_REC,
+    MS_RELATIME,
+    MS_REMOUNT,
+    mount,
+)
+from stage1.volumes import Mount, Volume, VolumeKind
+
+EMPTY_VOLUMES = "sharedVolumes"
+"""Where empty volumes are, below the pod directory."""
+
+_FLAGS = {
+    "nosuid": MS_NOSUID,
+    "nodev": MS_NODEV,
+    "noexec": MS_NOEXEC,
+    "noatime": MS_NOATIME,
+    "nodiratime": MS_NODIRATIME,
+    "relatime": MS_RELATIME,
+}
+_OCTAL = re.compile(r"\\([0-7]{3})")
+
+
+def mount_volumes(app: App, root: AppRoot, pod_directory: Tree) -> None:
+    """Mount the volumes of an app in its root, in the mount namespace of this process.
+
+    Mount points are made where they are missing. Symbolic links in the way lead where they lead inside the app's root;
+    those of a volume's source are the host's. Raises `UserError`.
+    """
+    for item in app.mounts:
+        where = f"app {app.name}: volume at {item.path}"
+        try:
+            if item.volume is None:
+                root.make_directory(item.path)
+            else:
+                _mount_volume(item, item.volume, root, pod_directory)
+        except OSError as error:
+            raise UserError(f"{where}: {error.filename or item.path}: {error.strerror}") from error
+
+
+def _mount_volume(item: Mount, volume: Volume, root: AppRoot, pod_directory: Tree) -> None:
+    source = os.path.realpath(volume.source) if volume.kind is VolumeKind.HOST else _empty(volume, pod_directory)
+    directory = stat.S_ISDIR(os.stat(source).st_mode)
+    with root.target(item.path, directory=directory) as target:
+        # Nobody else is in this namespace, and the guest does not run yet: the name stays what it is.
+        place = os.readlink(f"/proc/self/fd/{target}")
+        mount(source, f"/proc/self/fd/{target}", MS_BIND | (MS_REC if volume.recursive else 0))
+    if item.read_only:
+        for below, flags in _mounts_below(place):
+            mount("", below, MS_BIND | MS_REMOUNT | MS_RDONLY | flags)
+
+
+def _empty(volume: Volume, pod_directory: Tree) -> str:
+    name = f"{EMPTY_VOLUMES}/{volume.name}"
+    with pod_directory.directory(name, create=True) as directory:
+        os.fchown(directory, volume.uid, volume.gid)
+        os.fchmod(directory, volume.mode)
+    return f"{pod_directory.path}/{name}"
+
+
+def _mounts_below(place: str) -> Iterator[tuple[str, int]]:
+    """Where something is mounted at or below a path, with the flags that a change of the mount has to repeat."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        lines = file.read().splitlines()
+    for line in lines:
+        fields = line.split(" ")
+        # proc(5): space, tab, newline and backslash are octal.
+        path = _OCTAL.sub(lambda match: chr(int(match[1], 8)), fields[4])
+        if path == place or path.startswith(f"{place}/"):
+            yield path, sum(_FLAGS.get(option, 0) for option in fields[5].split(","))
