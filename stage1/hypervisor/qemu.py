@@ -20,6 +20,7 @@ def qemu_command(machine: Machine) -> Command:
     """qemu without anything but a 9p share, a console, network cards and CPUs. The console's escape is `Ctrl-a x`."""
     parameters = _KERNEL_PARAMETERS[machine.accel]
     kernel = kernel_command_line(parameters, debug=machine.debug, environment=machine.environment)
+    cpus = machine.resources.cpus
     accel = ("kvm", "host") if machine.accel is Accel.KVM else ("tcg,thread=multi", "max")
     # The host's kernel moves packets where it can, which an emulated CPU is too slow to gain from.
     vhost = machine.accel is Accel.KVM and os.access(_VHOST, os.R_OK | os.W_OK)
@@ -28,7 +29,8 @@ def qemu_command(machine: Machine) -> Command:
         *("-name", f"rkt-{machine.uuid}"),
         *("-machine", "pc", "-accel", accel[0], "-cpu", accel[1]),
         *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),
-        *("-smp", str(machine.resources.cpus), "-m", f"{machine.resources.memory_mib}M"),
+        # A kernel without ACPI reads the firmware's MP table, which lists one CPU for each socket.
+        *("-smp", f"{cpus},sockets={cpus},cores=1,threads=1", "-m", f"{machine.resources.memory_mib}M"),
         *("-kernel", f"{machine.image}/kernel_image", "-append", kernel),
         # Apps may be on file systems of their own (overlays), hence the remapping of inode numbers.
         *("-fsdev", f"local,id=root,path={machine.image},security_model=none,multidevs=remap"),
