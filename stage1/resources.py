@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from stage1.errors import UserError
+from stage1.manifest import read_object
+from stage1.paths import Tree
 from stage1.pod import App
 
 MIB = 1 << 20
+SIZING = "usr/lib/stage1/sizing.json"
+"""The flavor's rules, below the root of the image: quantities by the names of `Sizing`, with `-`."""
+
+_SIZING_VARIABLES = {
+    "app-memory": "RKT_HYPERVISOR_APP_MEMORY",
+    "system-memory": "RKT_HYPERVISOR_SYSTEM_MEMORY",
+    "minimum-memory": "RKT_HYPERVISOR_MINIMUM_MEMORY",
+}
 
 # Quantities as in Kubernetes, which appc took them from: a number, then a binary or decimal suffix or an exponent.
 _QUANTITY = re.compile(r"([+-]?)([0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE]([+-]?[0-9]{1,3})|([numkMGTPE]|[KMGTPE]i)?)")
@@ -28,6 +38,8 @@ class Sizing:
     """Counted for an app that names no limit."""
     system_memory: int = 128 * MIB
     """Added for the kernel and the guest's own services."""
+    minimum_memory: int = 0
+    """What every VM has at least."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +70,45 @@ def parse_quantity(text: str) -> int:
     return value
 
 
+def load_sizing(image: Tree, environment: Mapping[str, str]) -> Sizing:
+    """The rules that the flavor's file gives, and over it the variables of the environment, each a quantity.
+
+    Raises `UserError` for a value that is none, and for a file that cannot be read.
+    """
+    where = image.describe(SIZING)
+    settings = read_object(image, SIZING, "sizing")
+    values = {}
+    for key, variable in _SIZING_VARIABLES.items():
+        source, value = (variable, environment[variable]) if environment.get(variable) else (where, settings.get(key))
+        try:
+            values[key.replace("-", "_")] = _divide_up(parse_quantity(value if isinstance(value, str) else ""), 1000)
+        except UserError as error:
+            raise UserError(f"{source}: {key}: {error}") from error
+    return Sizing(**values)
+
+
+def host_memory(meminfo: str = "/proc/meminfo") -> int:
+    """The host's memory in bytes. Raises `UserError` where the kernel does not say."""
+    try:
+        with open(meminfo, encoding="ascii") as file:
+            for line in file:
+                name, _, rest = line.partition(":")
+                if name == "MemTotal":
+                    return int(rest.split()[0]) * 1024
+    except (OSError, ValueError, IndexError) as error:
+        raise UserError(f"cannot read the size of the host's memory from {meminfo}: {error}") from error
+    raise UserError(f"{meminfo} does not say how much memory the host has")
+
+
+def require_memory(resources: Resources, available: int) -> None:
+    """Raise `UserError` where the VM needs more than the `available` bytes of the host."""
+    if resources.memory_mib * MIB > available:
+        raise UserError(
+            f"the pod needs {resources.memory_mib} MiB of memory, and the host has {available // MIB} MiB; "
+            "lower the memory limits of its apps"
+        )
+
+
 def host_cpus() -> int:
     """How many CPUs this process may use."""
     return len(os.sched_getaffinity(0))
@@ -66,8 +117,9 @@ def host_cpus() -> int:
 def vm_resources(apps: Iterable[App], cpus: int, sizing: Sizing | None = None) -> Resources:
     """Size the VM for its apps on a host with `cpus` CPUs.
 
-    Memory is the sum of the limits, with `Sizing` for apps without one, rounded up to MiB. CPUs are all of the host's
-    where at least one app names no limit, otherwise the sum of the limits, rounded up, at least 1 and at most all.
+    Memory is the sum of the limits, with `Sizing` for apps without one and for the total, rounded up to MiB. CPUs are
+    all of the host's where at least one app names no limit, otherwise the sum of the limits, rounded up, at least 1
+    and at most all.
     Raises `UserError` for a bad isolator.
     """
     sizing = sizing or Sizing()
@@ -79,6 +131,7 @@ def vm_resources(apps: Iterable[App], cpus: int, sizing: Sizing | None = None) -
         app_cpu = resource_limit(app, "resource/cpu")
         cpu = None if cpu is None or app_cpu is None else cpu + app_cpu
     wanted = cpus if cpu is None else _divide_up(cpu, 1000)
+    memory = max(memory, sizing.minimum_memory * 1000)
     return Resources(memory_mib=_divide_up(memory, 1000 * MIB), cpus=max(1, min(wanted, cpus)))
 
 

@@ -26,7 +26,7 @@ from stage1.network.nic import Nic
 from stage1.network.setup import PodPlace, network_of
 from stage1.paths import AppRoot, Tree
 from stage1.pod import App, Pod, load_pod
-from stage1.resources import host_cpus, vm_resources
+from stage1.resources import host_cpus, host_memory, load_sizing, require_memory, vm_resources
 from stage1.syscalls import die_with_parent
 from stage1.units import ENVIRONMENT_FOLDER, MARK, UNIT_FOLDER, Programs, app_unit, default_target, environment_file
 from stage1.users import Identity, add_to_guest, resolve
@@ -86,9 +86,11 @@ def hypervisor_command(
         raise UserError(f"there is no kernel in the image: {IMAGE}/kernel_image")
     if selection.warning:
         report("warning", selection.warning)
+    resources = vm_resources(pod.apps, host_cpus(), load_sizing(Tree(IMAGE), environment))
+    require_memory(resources, host_memory())
     machine = Machine(
         uuid=pod.uuid,
-        resources=vm_resources(pod.apps, host_cpus()),
+        resources=resources,
         accel=Accel(selection.accel),
         image=IMAGE,
         debug=arguments.debug,

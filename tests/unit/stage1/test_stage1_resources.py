@@ -1,6 +1,7 @@
 from collections.abc import Mapping
 from fractions import Fraction
 from math import ceil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,8 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stage1.errors import UserError
+from stage1.paths import Tree
 from stage1.pod import App
-from stage1.resources import Resources, Sizing, host_cpus, parse_quantity, vm_resources
+from stage1.resources import (
+    MIB,
+    SIZING,
+    Resources,
+    Sizing,
+    host_cpus,
+    host_memory,
+    load_sizing,
+    parse_quantity,
+    require_memory,
+    vm_resources,
+)
 
 
 def app(isolators: Mapping[str, Any]) -> App:
@@ -133,3 +146,65 @@ def test_the_host_has_a_cpu() -> None:
 def test_a_bad_limit_names_app_and_isolator(limit: object) -> None:
     with pytest.raises(UserError, match="app web: isolator resource/memory"):
         vm_resources([app({"resource/memory": {"limit": limit}})], 1)
+
+
+def sizing_image(folder: Path, content: str) -> Tree:
+    file = folder / SIZING
+    file.parent.mkdir(parents=True)
+    file.write_text(content)
+    return Tree(str(folder))
+
+
+RULES = '{"app-memory": "128Mi", "system-memory": "64Mi", "minimum-memory": "0"}'
+
+
+def test_the_flavor_sets_the_rules_of_size(tmp_path: Path) -> None:
+    assert load_sizing(sizing_image(tmp_path, RULES), {}) == Sizing(128 * MIB, 64 * MIB, 0)
+
+
+def test_the_environment_overrides_the_flavor(tmp_path: Path) -> None:
+    environment = {"RKT_HYPERVISOR_MINIMUM_MEMORY": "512Mi", "RKT_HYPERVISOR_APP_MEMORY": "", "OTHER": "1"}
+    assert load_sizing(sizing_image(tmp_path, RULES), environment) == Sizing(128 * MIB, 64 * MIB, 512 * MIB)
+
+
+@pytest.mark.parametrize(
+    ("content", "environment", "text"),
+    [
+        (
+            RULES,
+            {"RKT_HYPERVISOR_APP_MEMORY": "much"},
+            "RKT_HYPERVISOR_APP_MEMORY: app-memory: 'much' is not a quantity",
+        ),
+        ('{"app-memory": 5}', {}, "sizing.json: app-memory"),
+        ("{}", {}, "sizing.json: app-memory"),
+        ("[]", {}, "a JSON object is expected"),
+    ],
+)
+def test_bad_rules_of_size(tmp_path: Path, content: str, environment: dict[str, str], text: str) -> None:
+    with pytest.raises(UserError, match=text):
+        load_sizing(sizing_image(tmp_path, content), environment)
+
+
+def test_a_vm_has_at_least_the_minimum() -> None:
+    assert vm_resources([], 4, Sizing(minimum_memory=512 * MIB)).memory_mib == 512
+    assert vm_resources([], 4, Sizing(system_memory=600 * MIB, minimum_memory=512 * MIB)).memory_mib == 600
+
+
+def test_a_vm_larger_than_the_host_is_refused_with_figures() -> None:
+    require_memory(Resources(memory_mib=256, cpus=1), 256 * MIB)
+    with pytest.raises(UserError, match="needs 257 MiB of memory, and the host has 256 MiB"):
+        require_memory(Resources(memory_mib=257, cpus=1), 256 * MIB)
+
+
+def test_the_memory_of_the_host(tmp_path: Path) -> None:
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemFree: 1 kB\nMemTotal:       2048 kB\n")
+    assert host_memory(str(meminfo)) == 2 * MIB
+    assert host_memory() > 0
+
+
+@pytest.mark.parametrize("content", ["", "MemTotal: many kB\n", "MemTotal:\n"])
+def test_a_host_that_does_not_say_its_memory(tmp_path: Path, content: str) -> None:
+    (tmp_path / "meminfo").write_text(content)
+    with pytest.raises(UserError, match="memory"):
+        host_memory(str(tmp_path / "meminfo"))

@@ -31,6 +31,9 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for file in ("qemu", "kernel_image", "usr/lib/systemd/system/systemd-journald.service", "etc/passwd", "etc/group"):
         (image / file).parent.mkdir(parents=True, exist_ok=True)
         (image / file).touch()
+    sizing = image / "usr/lib/stage1/sizing.json"
+    sizing.parent.mkdir()
+    sizing.write_text('{"app-memory": "128Mi", "system-memory": "128Mi", "minimum-memory": "0"}')
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
