@@ -18,6 +18,7 @@ from builder.graph import Graph, Step
 from builder.output import Verbosity
 from builder.running import Build, make_entry
 
+_POLL_SECONDS = 0.2
 _GRACE_SECONDS = 5.0
 
 
@@ -75,10 +76,19 @@ class Scheduler:
                 self._start()
                 if not self._running:
                     return
-                self._finish(self._ended.get())
+                self._finish(self._next_ended())
         except BaseException:
             self._end_all()
             raise
+
+    def _next_ended(self) -> _Ended:
+        """Wait for a step to end.
+
+        Not in one go: a signal that comes just before the wait begins would only be noticed after it.
+        """
+        while True:
+            with suppress(queue.Empty):
+                return self._ended.get(timeout=_POLL_SECONDS)
 
     def _look_up(self, waiting: list[Step]) -> list[Step]:
         """Find what is in the cache; put what is not and could run among the ready; return the rest."""
