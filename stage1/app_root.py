@@ -77,19 +77,19 @@ def prepare_root(app: App, root: AppRoot) -> None:
         raise UserError(f"app {app.name}: cannot make {path} in its root directory: {error.strerror}") from error
 
 
-def root_settings(app: App, root: AppRoot, *, protect: bool) -> list[tuple[str, str]]:
+def root_settings(app: App, root: AppRoot, *, own_hosts: bool, protect: bool) -> list[tuple[str, str]]:
     """The settings of systemd that fill the app's root. Volumes are there already, and are not covered.
 
-    Without `protect`, nothing of the kernel is hidden or made read-only. Raises `UserError`.
+    `own_hosts` has the image's etc/hosts replaced. Without `protect`, nothing of the kernel is hidden or made
+    read-only. Raises `UserError`.
     """
     covered = {mount.path for mount in app.mounts}
     # MountAPIVFS= would put empty file systems over /dev and /run, and over what the image or a volume has there.
     settings = [("MountAPIVFS", "no"), ("BindPaths", _words(_trees(app, covered)))]
-    etc = {"/etc/resolv.conf": f"/{RESOLV_CONF}", "/etc/hostname": "/etc/hostname", "/etc/hosts": f"/{HOSTS}"}
+    etc = {"/etc/resolv.conf": f"/{RESOLV_CONF}", "/etc/hostname": "/etc/hostname"}
+    if own_hosts or not _has_content(root, "/etc/hosts"):
+        etc["/etc/hosts"] = f"/{HOSTS if own_hosts else HOSTS_FALLBACK}"
     binds = [f"-{source}:{target}" for target, source in etc.items() if not _is_below(target, covered)]
-    if not _is_below("/etc/hosts", covered) and not _has_content(root, "/etc/hosts"):
-        # Where both are there, the later one is on top.
-        binds.insert(0, f"-/{HOSTS_FALLBACK}:/etc/hosts")
     if binds:
         settings.append(("BindReadOnlyPaths", _words(binds)))
     if protect:

@@ -18,7 +18,7 @@ from stage1.hypervisor.qemu import qemu_command
 from stage1.isolators import isolator_settings
 from stage1.lock import inherited_lock, keep_across_exec
 from stage1.mounts import isolate
-from stage1.name_service import write_name_service, write_time_zone
+from stage1.name_service import HostsMode, write_name_service, write_time_zone
 from stage1.network.config import load_networks
 from stage1.network.guest import write_guest_network
 from stage1.network.ipam import Dns
@@ -134,7 +134,8 @@ def _app_unit(app: App, root: AppRoot, identity: Identity, arguments: RunArgumen
         find_executable(app, root, app.arguments[0]),
         tuple(find_executable(app, root, handler.arguments[0]) for handler in app.event_handlers),
     )
-    isolation = root_settings(app, root, protect=arguments.protect_paths) + isolator_settings(
+    own_hosts = arguments.name_service.hosts is not HostsMode.DEFAULT
+    isolation = root_settings(app, root, own_hosts=own_hosts, protect=arguments.protect_paths) + isolator_settings(
         app, identity.uid, capabilities=arguments.restrict_capabilities, seccomp=arguments.filter_calls
     )
     prepare_root(app, root)

@@ -24,7 +24,10 @@ APP_TREE = "deps-sha512-" + "2" * 64
 
 @dataclass(frozen=True)
 class App:
-    """An application of a pod. `memory` and `cpu` are limits of isolators, "256Mi" and "500m"."""
+    """An application of a pod. `memory` and `cpu` are limits of isolators, "256Mi" and "500m".
+
+    `isolators` are others by name, `settings` more fields of the section "app", `entry` of the pod manifest's entry.
+    """
 
     name: str
     exec: Sequence[str]
@@ -35,6 +38,9 @@ class App:
     environment: Mapping[str, str] = field(default_factory=dict)
     memory: str = ""
     cpu: str = ""
+    isolators: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    entry: Mapping[str, Any] = field(default_factory=dict)
 
     def section(self) -> dict[str, Any]:
         """The section "app" of a pod or image manifest; fields without a value are left out, as Go's omitempty does."""
@@ -51,7 +57,8 @@ class App:
             for name, limit in limits.items()
             if limit
         ]
-        return section | ({"isolators": isolators} if isolators else {})
+        isolators += [{"name": name, "value": value} for name, value in self.isolators.items()]
+        return section | ({"isolators": isolators} if isolators else {}) | dict(self.settings)
 
 
 class Pod:
@@ -120,6 +127,11 @@ class Pod:
         """Content of the file `pid`."""
         return int((self.directory / "pid").read_text())
 
+    def add_volumes(self, *volumes: Mapping[str, Any]) -> None:
+        """Put volumes into the pod manifest."""
+        path = self.directory / "pod"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"volumes": volumes}))
+
     def app_file(self, app: str, path: str) -> Path:
         """A file of an app, as seen from here."""
         return self.rootfs / "opt/stage2" / app / "rootfs" / path
@@ -151,7 +163,7 @@ def pod_manifest(apps: Sequence[App]) -> dict[str, Any]:
     return {
         "acVersion": "1.30.0",
         "acKind": "PodManifest",
-        "apps": [{"name": app.name, "image": _runtime_image(app), "app": app.section()} for app in apps],
+        "apps": [{"name": app.name, "image": _runtime_image(app), "app": app.section(), **app.entry} for app in apps],
         "volumes": None,
         "isolators": None,
         "annotations": [{"name": "coreos.com/rkt/stage1/mutable", "value": "false"}],

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <ctype.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
@@ -9,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -82,6 +85,47 @@ static void write_file(const char *path, const char *text)
 	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644);
 	if (fd < 0 || write(fd, text, strlen(text)) < 0 || fsync(fd) < 0 || close(fd) < 0)
 		die(path);
+}
+
+/* Whether a file can be opened for writing; it is made where it is missing. */
+static void try_writing(const char *path)
+{
+	int fd = open(path, O_WRONLY | O_CREAT, 0644);
+	printf("try %s %s\n", path, fd < 0 ? strerror(errno) : "ok");
+	if (fd >= 0)
+		close(fd);
+}
+
+/* Type, permissions and owner. */
+static void show_file(const char *path)
+{
+	struct stat status;
+	if (lstat(path, &status) < 0) {
+		printf("show %s %s\n", path, strerror(errno));
+		return;
+	}
+	char type = S_ISDIR(status.st_mode) ? 'd' : S_ISLNK(status.st_mode) ? 'l' : S_ISCHR(status.st_mode) ? 'c' : '-';
+	printf("show %s %c %04o %u %u\n", path, type, status.st_mode & 07777, status.st_uid, status.st_gid);
+}
+
+static void leave_namespace(void)
+{
+	printf("unshare %s\n", unshare(CLONE_NEWUTS) < 0 ? strerror(errno) : "ok");
+}
+
+/* Tells systemd that the service is ready (sd_notify(3)). */
+static void notify_ready(void)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	const char *path = getenv("NOTIFY_SOCKET");
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (!path || fd < 0)
+		die("NOTIFY_SOCKET");
+	strncpy(address.sun_path, path, sizeof(address.sun_path) - 1);
+	if (sendto(fd, "READY=1", 7, 0, (struct sockaddr *)&address, sizeof(address)) < 0)
+		die(path);
+	close(fd);
+	printf("notified\n");
 }
 
 static void print_cwd(void)
@@ -185,6 +229,14 @@ int main(int argc, char **argv)
 			print_cpus();
 		else if (!strcmp(command, "cat"))
 			print_file(operand(&word));
+		else if (!strcmp(command, "try"))
+			try_writing(operand(&word));
+		else if (!strcmp(command, "show"))
+			show_file(operand(&word));
+		else if (!strcmp(command, "unshare"))
+			leave_namespace();
+		else if (!strcmp(command, "notify"))
+			notify_ready();
 		else if (!strcmp(command, "write")) {
 			const char *path = operand(&word);
 			write_file(path, operand(&word));
