@@ -1,0 +1,152 @@
+"""Volumes in apps, of the host and of the pod. One run serves all tests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.functional.support.console import app_lines
+from tests.functional.support.images import Image
+from tests.functional.support.pods import App, PodMaker
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount volumes")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the apps have printed, what is left on the host, and the host's folder."""
+
+    writer: list[str]
+    reader: list[str]
+    host: Path
+    mounts: list[str]
+    status: int
+
+
+def words(command: str, *paths: str) -> list[str]:
+    """The probe's command for each path."""
+    return [word for path in paths for word in (command, path)]
+
+
+def mount(volume: str, path: str) -> dict[str, str]:
+    return {"volume": volume, "path": path}
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with a file system below it, and another that no app may reach."""
+    folder = tmp_path_factory.mktemp("host")
+    for name in ("data/below", "canary"):
+        (folder / name).mkdir(parents=True)
+    (folder / "data/file").write_text("of the host")
+    (folder / "single").write_text("alone")
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder / "data/below"], check=True)
+    (folder / "data/below/deep").write_text("deep")
+    yield folder
+    subprocess.run(["umount", folder / "data/below"], check=True)
+
+
+@pytest.fixture(scope="module")
+def run(image: Image, module_pod_of: PodMaker, host: Path) -> Iterator[Run]:
+    writer = App(
+        "writer",
+        (
+            *("/bin/probe", *words("cat", "/data/file", "/data/below/deep", "/single", "/ro/below/deep")),
+            *words(
+                "try", "/data/new", "/ro/new", "/ro/file", "/ro/below/new", "/flat/below/new", "/single", "/link/new"
+            ),
+            *words("show", "/shared", "/flat/below/deep"),
+            *("write", "/shared/note", "hello", "write", "/done/flag", ""),
+        ),
+        entry={
+            "mounts": [
+                *(mount("data", "/data"), mount("readonly", "/ro"), mount("flat", "/flat"), mount("single", "/single")),
+                *(mount("shared", "/shared"), mount("done", "/done"), mount("data", "/link")),
+            ]
+        },
+    )
+    reader = App(
+        "reader",
+        ("/bin/probe", "await", "/done/flag", "cat", "/var/shared/note", "try", "/var/shared/other", "show", "/own"),
+        settings={
+            "mountPoints": [
+                {"name": "shared", "path": "/var/shared", "readOnly": True},
+                {"name": "done", "path": "/done"},
+                {"name": "own", "path": "/own"},
+            ]
+        },
+    )
+    with module_pod_of(image, [writer, reader]) as pod:
+        data = {"kind": "host", "source": str(host / "data")}
+        pod.add_volumes(
+            {"name": "data", **data},
+            {"name": "readonly", "readOnly": True, **data},
+            {"name": "flat", "recursive": False, **data},
+            {"name": "single", "kind": "host", "source": str(host / "single"), "readOnly": True},
+            {"name": "shared", "kind": "empty", "mode": "2770", "uid": 5, "gid": 6},
+            {"name": "done", "kind": "empty"},
+        )
+        # Inside the app's root this leads to a folder that is not there yet, outside to the canary.
+        pod.app_file("writer", "link").symlink_to(host / "canary")
+        outcome = pod.run()
+        mounts = [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if f"{pod.rootfs}/opt" in line]
+        made = pod.app_file("writer", str(host / "canary").lstrip("/"))
+        assert made.is_dir(), outcome
+        lines = outcome.lines()
+        yield Run(app_lines(lines, "writer"), app_lines(lines, "reader"), host, mounts, outcome.status)
+
+
+def test_the_apps_run(run: Run) -> None:
+    assert run.status == 0, run
+
+
+def test_content_of_the_host(run: Run) -> None:
+    assert [line for line in run.writer if line.startswith("line")] == [
+        "line [of the host]",
+        "line [deep]",
+        "line [alone]",
+        "line [deep]",
+    ]
+
+
+def test_what_is_written_is_on_the_host(run: Run) -> None:
+    assert "try /data/new ok" in run.writer
+    assert (run.host / "data/new").exists()
+
+
+@pytest.mark.parametrize("path", ["/ro/new", "/ro/file", "/ro/below/new", "/single"])
+def test_read_only_volumes(run: Run, path: str) -> None:
+    assert f"try {path} Read-only file system" in run.writer
+
+
+def test_mounts_below_a_volume_that_is_not_recursive(run: Run) -> None:
+    assert "show /flat/below/deep No such file or directory" in run.writer
+    assert "try /flat/below/new ok" in run.writer
+    assert sorted(path.name for path in (run.host / "data/below").iterdir()) == ["deep"]
+
+
+def test_owner_and_mode_of_an_empty_volume(run: Run) -> None:
+    assert "show /shared d 2770 5 6" in run.writer
+
+
+def test_apps_share_a_volume(run: Run) -> None:
+    assert "line [hello]" in run.reader
+    assert "try /var/shared/other Read-only file system" in run.reader
+
+
+def test_a_mount_point_without_a_volume(run: Run) -> None:
+    assert "show /own d 0755 0 0" in run.reader
+
+
+def test_links_stay_inside_the_root(run: Run) -> None:
+    assert "try /link/new ok" in run.writer
+    assert list((run.host / "canary").iterdir()) == []
+
+
+def test_no_mount_is_left(run: Run) -> None:
+    assert [line for line in run.mounts if "overlay" not in line] == []
