@@ -16,7 +16,8 @@ from elftools.elf.elffile import ELFFile
 META_PACKAGE = "linux-image-amd64"
 MODULES = (
     *("virtio_pci", "virtio_console", "virtio_rng", "9pnet_virtio", "9p", "overlay", "kvm-amd"),
-    *("tun", "bridge", "veth", "macvtap", "nft_chain_nat", "nft_nat", "nft_masq", "nft_ct", "nft_fib_ipv4"),
+    *("tun", "bridge", "veth", "macvtap"),
+    *("crc32c_generic", "nft_chain_nat", "nft_nat", "nft_masq", "nft_ct", "nft_fib_ipv4"),
 )
 """What the outer guest needs and Debian's kernel has as modules; the modules that these depend on come along."""
 
