@@ -58,9 +58,9 @@ _HIDDEN = (
 
 def prepare_root(app: App, root: AppRoot) -> None:
     """Make the directories, files and links that the app's root has to have. Raises `UserError`."""
-    path = ""
+    path = "/dev"
     try:
-        root.make_directory("/dev")
+        root.make_directory(path)
         for path in _NO_LINKS:
             root.remove_link(path)
         for path in ("/etc", *_TREES, "/dev/net"):

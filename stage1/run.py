@@ -143,11 +143,11 @@ def _app_unit(app: App, root: AppRoot, identity: Identity, arguments: RunArgumen
 
 
 def metadata_url(token: str, host_ip: IPv4Address | None) -> str:
-    """Where the apps find rkt's metadata service; empty where that is not asked for. Raises `UserError`."""
-    if not token:
+    """Where the apps find rkt's metadata service; empty where that is not asked for or not reachable."""
+    if token and host_ip is None:
+        report("warning", "--mds-token: without a network to the host, the apps cannot reach its metadata service")
+    if not token or host_ip is None:
         return ""
-    if host_ip is None:
-        raise UserError("--mds-token: without a network that leads to the host, apps cannot reach its metadata service")
     return f"http://{host_ip}:{_METADATA_PORT}/{token}"
 
 

@@ -127,3 +127,54 @@ def test_no_descriptor_is_left_open(root: AppRoot) -> None:
         except OSError:
             continue
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_remove_takes_links_and_files_and_nothing_else(tree: Tree, tmp_path: Path) -> None:
+    tree.write("file", b"\xff")
+    Path(tree.path, "link").symlink_to(tmp_path / "outside/secret")
+    for name in ("file", "link", "missing", "no/folder"):
+        tree.remove(name)
+    assert names(Path(tree.path)) == []
+    assert (tmp_path / "outside/secret").exists()
+
+
+def test_what_is_missing_in_a_root_is_made(tree: Tree) -> None:
+    root = AppRoot(tree, "root")
+    Path(tree.path, "root/etc").mkdir(parents=True)
+    Path(tree.path, "root/link").symlink_to("/new/deep")
+    root.make_directory("/link/folder", mode=0o1777)
+    with root.target("/link/file", directory=False):
+        pass
+    made = Path(tree.path, "root/new/deep")
+    assert names(made) == ["file", "folder"]
+    assert made.stat().st_mode & 0o7777 == 0o755
+    assert (made / "folder").stat().st_mode & 0o7777 == 0o1777
+
+
+def test_a_target_is_what_it_should_be(tree: Tree) -> None:
+    root = AppRoot(tree, "root")
+    Path(tree.path, "root/folder").mkdir(parents=True)
+    Path(tree.path, "root/file").touch()
+    with pytest.raises(OSError, match="Is a directory"), root.target("/folder", directory=False):
+        pass
+    with pytest.raises(OSError, match="Not a directory"), root.target("/file", directory=True):
+        pass
+    with pytest.raises(OSError, match="Not a directory"), root.target("/file/below", directory=True):
+        pass
+
+
+def test_links_of_a_root_replace_only_links_and_empty_files(tree: Tree, tmp_path: Path) -> None:
+    root = AppRoot(tree, "root")
+    folder = Path(tree.path, "root/etc")
+    folder.mkdir(parents=True)
+    (folder / "link").symlink_to(tmp_path / "outside/secret")
+    (folder / "empty").touch()
+    (folder / "full").write_text("mine")
+    (folder / "folder").mkdir()
+    for name in names(folder):
+        root.link(f"/etc/{name}", "target")
+    assert [name for name in names(folder) if (folder / name).is_symlink()] == ["empty", "link"]
+    for name in names(folder):
+        root.remove_link(f"/etc/{name}")
+    assert names(folder) == ["folder", "full"]
+    assert (tmp_path / "outside/secret").read_text() == "secret"

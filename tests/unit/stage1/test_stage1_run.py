@@ -1,4 +1,5 @@
 import json
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from stage1.arguments import parse_run
 from stage1.errors import UserError
 from stage1.paths import Tree
 from stage1.pod import Pod, load_pod
-from stage1.run import hypervisor_command, write_guest_files
+from stage1.run import hypervisor_command, metadata_url, write_guest_files
 
 UUID = "6ba7b810-9dad-41d1-80b4-00c04fd430c8"
 
@@ -154,3 +155,38 @@ def test_a_message_stays_one_line_whatever_it_quotes(directory: Path, capsys: py
 def test_defects_keep_their_traceback(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "not-a-number", UUID]) == 254
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_where_the_metadata_service_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert metadata_url("", IPv4Address("172.16.28.1")) == metadata_url("", None) == ""
+    assert metadata_url("abc", IPv4Address("172.16.28.1")) == "http://172.16.28.1:18112/abc"
+    assert capsys.readouterr().err == ""
+    assert metadata_url("abc", None) == ""
+    assert "--mds-token" in capsys.readouterr().err
+
+
+def test_the_arguments_reach_the_units(directory: Path) -> None:
+    image = directory / "stage1/rootfs"
+    write_guest_files(load(directory), parse_run([UUID]), Tree(str(image)), metadata_url="http://host/abc")
+    unit = (image / "usr/lib/systemd/system/web.service").read_text()
+    assert "\nCapabilityBoundingSet=CAP_" in unit and "\nSystemCallFilter=~" in unit
+    assert "\nInaccessiblePaths=" in unit and ":/etc/hosts" in unit
+    assert 'AC_METADATA_URL="http://host/abc"' in (image / "rkt/env/web").read_text()
+    (image / "etc/rkt-hosts").write_text("127.0.0.1 localhost\n")
+    words = [
+        "--disable-capabilities-restriction",
+        "--disable-paths",
+        "--disable-seccomp",
+        "--dns-conf-mode=hosts=stage0",
+    ]
+    write_guest_files(load(directory), parse_run([*words, UUID]), Tree(str(image)))
+    unit = (image / "usr/lib/systemd/system/web.service").read_text()
+    assert "CapabilityBoundingSet" not in unit and "SystemCallFilter" not in unit
+    assert "InaccessiblePaths" not in unit and "-/etc/rkt-hosts:/etc/hosts" in unit
+    assert "AC_METADATA_URL" not in (image / "rkt/env/web").read_text()
+
+
+def test_a_pod_larger_than_the_host(directory: Path) -> None:
+    environment = {"RKT_HYPERVISOR_ACCEL": "tcg", "RKT_HYPERVISOR_MINIMUM_MEMORY": "1E"}
+    with pytest.raises(UserError, match=r"the pod needs \d+ MiB of memory, and the host has \d+ MiB"):
+        hypervisor_command(load(directory), parse_run([UUID]), environment)
