@@ -7,7 +7,7 @@ import pytest
 
 from stage1.errors import UserError
 from stage1.paths import Tree
-from stage1.pod import Pod, app_name, load_pod
+from stage1.pod import Event, EventHandler, Pod, Stream, StreamMode, app_name, load_pod
 
 UUID = "6ba7b810-9dad-41d1-80b4-00c04fd430c8"
 APP = {"exec": ["/bin/web", "--port=80"], "user": "0", "group": "0"}
@@ -112,6 +112,10 @@ def test_bad_manifests(directory: PodDirectory, content: str, text: str) -> None
         ({"supplementaryGIDs": ["5"]}, "is not a group ID"),
         ({"isolators": [5]}, "a JSON object"),
         ({"user": 5}, "user must be a text"),
+        ({"eventHandlers": [{"name": "on-start", "exec": ["/x"]}]}, "neither pre-start nor post-stop"),
+        ({"eventHandlers": [{"name": "pre-start", "exec": []}]}, "pre-start: there is nothing to execute"),
+        ({"eventHandlers": {}}, "eventHandlers must be a JSON array"),
+        ({"mountPoints": [{"name": "data", "path": "data"}]}, "is not an absolute path"),
     ],
 )
 def test_bad_apps(directory: PodDirectory, change: dict[str, Any], text: str) -> None:
@@ -119,6 +123,43 @@ def test_bad_apps(directory: PodDirectory, change: dict[str, Any], text: str) ->
     problem = directory.problem()
     assert text in problem
     assert "app web" in problem
+
+
+def test_what_else_an_app_has(directory: PodDirectory) -> None:
+    handlers = [{"name": "post-stop", "exec": ["clean", "up"]}]
+    app = APP | {"eventHandlers": handlers, "mountPoints": [{"name": "data", "path": "/data"}]}
+    note = {"name": "coreos.com/rkt/stage2/stdin", "value": "interactive"}
+    directory.manifest([{"name": "web", "app": app, "readOnlyRootFS": True, "annotations": [note]}])
+    (web,) = directory.load().apps
+    assert web.event_handlers == (EventHandler(Event.POST_STOP, ("clean", "up")),)
+    assert [mount.path for mount in web.mounts] == ["/data"]
+    assert web.read_only_root and not web.notifies
+    assert web.streams == {Stream.INPUT: StreamMode.INTERACTIVE}
+
+
+def test_what_annotations_of_the_image_say(directory: PodDirectory) -> None:
+    notes = {"appc.io/executor/supports-systemd-notify": "true", "appc.io/docker/repository": "library/db"}
+    annotations = [{"name": name, "value": value} for name, value in notes.items()]
+    directory.add("db", annotations=annotations)
+    app = APP | {"mountPoints": [{"name": "data", "path": "/data"}]}
+    directory.manifest([{"name": "db", "app": app}])
+    (db,) = directory.load().apps
+    assert db.notifies
+    assert [mount.volume for mount in db.mounts] == [None]
+
+
+@pytest.mark.parametrize(
+    ("entry", "text"),
+    [
+        ({"annotations": [{"name": "coreos.com/rkt/stage2/stdout", "value": "stream"}]}, "nothing can be attached"),
+        ({"annotations": [5]}, "a JSON object is expected"),
+        ({"readOnlyRootFS": "yes"}, "must be a JSON boolean"),
+        ({"mounts": [{"volume": "none", "path": "/x"}]}, "the pod has no volume 'none'"),
+    ],
+)
+def test_bad_entries(directory: PodDirectory, entry: dict[str, Any], text: str) -> None:
+    directory.manifest([{"name": "web", "app": APP, **entry}])
+    assert text in directory.problem()
 
 
 def test_an_absent_manifest(directory: PodDirectory) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stage1.errors import UserError
-from stage1.pod import App
+from stage1.pod import App, Event, EventHandler, Stream, StreamMode
 from stage1.units import (
     MARK,
     Programs,
@@ -148,3 +148,36 @@ def test_the_environment_has_defaults_that_the_app_overrides() -> None:
 def test_the_default_target_requires_every_app() -> None:
     other = dataclasses.replace(APP, name="db")
     assert settings(default_target([APP, other]))["Requires"] == "web-1.service db.service"
+
+
+def test_event_handlers_run_as_root() -> None:
+    handlers = (EventHandler(Event.PRE_START, ("prepare", "%h")), EventHandler(Event.POST_STOP, ("/clean", "$A")))
+    app = dataclasses.replace(APP, event_handlers=handlers)
+    unit = app_unit(app, ROOT, Programs("/bin/web", ("/bin/prepare", "/clean")), [], interactive=False)
+    assert settings(unit)["ExecStartPre"] == ':!"/bin/prepare" "%%h"'
+    assert settings(unit)["ExecStopPost"] == ':!"/clean" "$A"'
+
+
+def test_isolation_is_part_of_the_service() -> None:
+    unit = app_unit(APP, ROOT, Programs("/web", ()), [("BindPaths", "/a"), ("BindPaths", "/b")], interactive=False)
+    service = unit.partition("[Service]")[2]
+    assert "\nBindPaths=/a\nBindPaths=/b\n" in service
+
+
+def test_streams() -> None:
+    streams = {Stream.INPUT: StreamMode.INTERACTIVE, Stream.OUTPUT: StreamMode.NULL}
+    app = dataclasses.replace(APP, streams=streams)
+    found = settings(app_unit(app, ROOT, Programs("/web", ()), [], interactive=False))
+    assert (found["StandardInput"], found["StandardOutput"], found["StandardError"]) == (
+        "tty",
+        "null",
+        "journal+console",
+    )
+    assert settings(app_unit(APP, ROOT, Programs("/web", ()), [], interactive=False))["StandardInput"] == "null"
+
+
+def test_an_app_that_notifies() -> None:
+    found = settings(
+        app_unit(dataclasses.replace(APP, notifies=True), ROOT, Programs("/web", ()), [], interactive=False)
+    )
+    assert (found["Type"], found["NotifyAccess"], found["TimeoutStartSec"]) == ("notify", "all", "infinity")
