@@ -80,7 +80,10 @@ def write_name_service(image: Tree, mode: NameService, dns: Dns, hostname: str, 
             content = _resolv_conf(dns).encode()
         _write_or_remove(image, RESOLV_CONF, content)
     if mode.hosts is HostsMode.STAGE0:
-        hosts = image.read(HOSTS, limit=_FILE_SIZE).decode(errors="replace")
+        try:
+            hosts = image.read(HOSTS, limit=_FILE_SIZE).decode(errors="replace")
+        except FileNotFoundError:
+            hosts = _HOSTS
         image.write(HOSTS, _with_name(hosts, hostname))
     else:
         _write_or_remove(image, HOSTS, _host_file(host_etc, "hosts") if mode.hosts is HostsMode.HOST else b"")

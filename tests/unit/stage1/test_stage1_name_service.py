@@ -101,6 +101,11 @@ def test_files_of_rkt_stay(image: Path, host_etc: Path) -> None:
         assert (image / "etc/rkt-hosts").read_text() == "127.0.0.1 localhost box\n203.0.113.2 db\n"
 
 
+def test_a_hosts_file_that_rkt_did_not_write(image: Path, host_etc: Path) -> None:
+    write(image, host_etc, "hosts=stage0")
+    assert (image / "etc/rkt-hosts").read_text().startswith("127.0.0.1\tlocalhost box\n")
+
+
 def test_a_hosts_file_without_loopback_gets_it(image: Path, host_etc: Path) -> None:
     (image / "etc/rkt-hosts").write_text("203.0.113.2 db\n")
     write(image, host_etc, "hosts=stage0")
