@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from errno import EFBIG, EINVAL, EISDIR, ELOOP, ENOENT, ENOTDIR
+from typing import BinaryIO
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LINKS = 40
@@ -122,12 +123,18 @@ def _unlink(name: str, directory: int) -> None:
         os.unlink(name, dir_fd=directory)
 
 
-def _read_regular(base: str, directory: int, name: str, limit: int) -> bytes:
+@contextmanager
+def _open_regular(base: str, directory: int, name: str) -> Iterator[BinaryIO]:
     # O_NONBLOCK: a FIFO must not make the open wait for a writer.
     descriptor = os.open(base, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
     with open(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(EINVAL, "not a regular file", name)
+        yield file
+
+
+def _read_regular(base: str, directory: int, name: str, limit: int) -> bytes:
+    with _open_regular(base, directory, name) as file:
         content = file.read(limit + 1)
     if len(content) > limit:
         raise OSError(EFBIG, f"larger than {limit} bytes", name)
@@ -169,6 +176,11 @@ class AppRoot:
         """The content of a regular file of at most `limit` bytes. Raises `OSError`."""
         with self._resolved(path) as (directory, base):
             return _read_regular(base, directory, path, limit)
+
+    def read_start(self, path: str, *, size: int) -> bytes:
+        """The first `size` bytes of a regular file, or all of it. Raises `OSError`."""
+        with self._resolved(path) as (directory, base), _open_regular(base, directory, path) as file:
+            return file.read(size)
 
     def make_directory(self, path: str, *, mode: int = 0o755) -> None:
         """Make a directory where nothing is, with its parents (0755). Raises `OSError` where something else is."""
