@@ -1,0 +1,30 @@
+"""The size of the virtual machine by the settings of the environment, and limits inside it with cgroup v1."""
+
+from __future__ import annotations
+
+from tests.functional.support.console import app_lines
+from tests.functional.support.images import Image
+from tests.functional.support.pods import App, PodMaker
+
+MINIMUM = {"RKT_HYPERVISOR_MINIMUM_MEMORY": "300Mi"}
+
+
+def test_a_minimum_and_the_old_cgroups(image: Image, pod_of: PodMaker) -> None:
+    limit = "/sys/fs/cgroup/memory/system.slice/one.service/memory.limit_in_bytes"
+    app = App("one", ("/bin/probe", "memory", "cat", limit), memory="48Mi")
+    with pod_of(image, [app]) as pod:
+        outcome = pod.run(
+            "--net=none", env=MINIMUM | {"RKT_HYPERVISOR_EXTRA_KERNEL_PARAMS": "systemd.unified_cgroup_hierarchy=0"}
+        )
+    assert outcome.status == 0, outcome
+    total, found = app_lines(outcome.lines(), "one")
+    assert 300 - 64 < int(total.split()[1]) // 1024 <= 300
+    assert found == f"line [{48 << 20}]"
+
+
+def test_more_memory_than_the_host_has(any_image: Image, pod_of: PodMaker) -> None:
+    with pod_of(any_image, [App("one", ("/bin/probe",), memory="1E")]) as pod:
+        outcome = pod.run(env={"RKT_HYPERVISOR_ACCEL": "tcg" if any_image.hypervisor == "qemu" else "auto"})
+    assert outcome.status == 254
+    if any_image.hypervisor == "qemu":
+        assert "MiB of memory, and the host has" in outcome.stderr
