@@ -8,6 +8,8 @@ BUILDDIR := $(shell cat .last-build-dir 2>/dev/null)
 endif
 export MKSTAGE1_BUILDDIR := $(BUILDDIR)
 export DESTDIR
+# Paths are UTF-8, whatever the locale says.
+export PYTHONUTF8 := 1
 export LKVM_SRC
 
 SHELL := /bin/sh

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import gnupg
 
 _LONGEST_SOCKET_NAME = len("/S.gpg-agent.browser")
-_SUN_PATH = 107
-"""Bytes that the path of a Unix socket may have (unix(7): 108 with the closing NUL)."""
+_SUN_PATH = 106
+"""Bytes that GnuPG allows in the path of a Unix socket, one less than unix(7): 108 with the closing NUL."""
 
 _FINGERPRINT = re.compile(r"[0-9A-F]{40}")
 _STATUS = re.compile(r"^\[GNUPG:\] (\S+) ?(.*)$", re.MULTILINE)

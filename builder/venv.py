@@ -56,6 +56,7 @@ def _write_program(srcdir: Path, builddir: Path) -> None:
         "#!/bin/sh\n"
         f'[ -n "$MKSTAGE1_BUILDDIR" ] || export MKSTAGE1_BUILDDIR={shlex.quote(str(builddir))}\n'
         # -P: a folder named builder in the current directory is not meant.
+        "export PYTHONUTF8=1\n"
         f'exec {shlex.quote(str(python(builddir)))} -P -m builder "$@"\n'
     )
     program.chmod(0o755)

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import os
 import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from builder import process
 from builder.errors import UserError
 from builder.gpg import (
     PublicKey,
@@ -179,6 +181,19 @@ def test_a_home_too_long_for_sockets_is_reached_by_a_link(tmp_path: Path) -> Non
     wait_for_end(agents)
     with reachable_home(long) as path:
         assert import_keys(path, []) == (PublicKey(fingerprint, USER),)
+
+
+@pytest.mark.parametrize("length", range(84, 91))
+def test_an_agent_starts_in_a_home_of_any_length(length: int) -> None:
+    need_gpg()
+    with tempfile.TemporaryDirectory(prefix="gpg-", dir="/tmp") as name:
+        home = Path(name, "x" * (length - len(name) - 1))
+        home.mkdir(mode=0o700)
+        with borrowed_home(home) as path:
+            output = process.run(["gpg-connect-agent", "--homedir", path, "GETINFO pid", "/bye"])
+            assert "OK" in output.splitlines()
+            agents = agents_of(home)
+        wait_for_end(agents)
 
 
 def test_a_short_home_is_used_as_it_is(home: Path) -> None:
