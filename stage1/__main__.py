@@ -1,4 +1,4 @@
-"""Entry point of the launcher: `stage1 run FRONT-PID|gc|stop|enter [flags] [UUID]`."""
+"""Entry point of the launcher: `stage1 run FRONT-PID|gc|stop|enter [flags] [UUID]`, and in the guest `stage1 agent`."""
 
 from __future__ import annotations
 
@@ -7,34 +7,48 @@ import sys
 from collections.abc import Sequence
 
 from stage1.errors import EXIT_FAILURE, UserError, report
-from stage1.gc import gc
-from stage1.run import run
-from stage1.stop import stop
 
 
-def dispatch(action: str, words: Sequence[str]) -> None:
-    """Do what one of the entry points stands for. Raises `UserError`."""
+def dispatch(action: str, words: Sequence[str]) -> int:
+    """Do what one of the entry points stands for; the exit status. Raises `UserError`.
+
+    Each imports only what it needs: reading the modules is most of what a short action costs.
+    """
     if action == "run":
+        from stage1.run import run
+
         run(int(words[0]), words[1:], os.environ)
     elif action == "gc":
+        from stage1.gc import gc
+
         gc(words)
     elif action == "stop":
+        from stage1.stop import stop
+
         stop(words)
+    elif action == "enter":
+        from stage1.enter import enter
+
+        return enter(words)
+    elif action == "agent":
+        from stage1.channel.agent import serve
+
+        serve(0)
     else:
         raise UserError(f"{action}: this image cannot do that")
+    return 0
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run an action; the exit status is 254 for every failure, also for those that keep their traceback."""
     try:
-        dispatch(arguments[0], arguments[1:])
+        return dispatch(arguments[0], arguments[1:])
     except UserError as error:
         report("error", str(error))
         return EXIT_FAILURE
     except Exception:
         sys.excepthook(*sys.exc_info())
         return EXIT_FAILURE
-    return 0
 
 
 if __name__ == "__main__":

@@ -49,6 +49,13 @@ LOCAL_CONFIG = "/etc/rkt"
 """Where the host's configuration is unless `--local-config` says otherwise."""
 
 STOP_FLAGS: Mapping[str, Kind] = {"debug": Kind.SWITCH, "force": Kind.SWITCH}
+ENTER_FLAGS: Mapping[str, Kind] = {
+    "debug": Kind.SWITCH,
+    "pid": Kind.TEXT,
+    "appname": Kind.TEXT,
+    # rkt's own helper for other entry points says it so.
+    "app": Kind.TEXT,
+}
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,9 @@ import sys
 from collections.abc import Sequence
 
 from stage1.arguments import GC_FLAGS, LOCAL_CONFIG, parse, parse_uuid
-from stage1.errors import UserError
+from stage1.journal import JOURNAL_FOLDER, remove_journal_link
 from stage1.network.teardown import teardown
 from stage1.paths import Tree
-
-JOURNAL_FOLDER = "/var/log/journal"
-"""Where the host's journald looks for journals of other machines."""
 
 
 def gc(words: Sequence[str], journal_folder: str = JOURNAL_FOLDER) -> None:
@@ -22,17 +19,6 @@ def gc(words: Sequence[str], journal_folder: str = JOURNAL_FOLDER) -> None:
     # The pod's own tree may be gone by now, after a restart of the host: then this program has been started elsewhere.
     own_image = os.path.normpath(f"{sys.argv[0]}/../../../..")
     try:
-        _remove_journal_link(uuid, journal_folder)
+        remove_journal_link(uuid, journal_folder)
     finally:
         teardown(uuid, Tree("."), parsed.texts.get("local-config") or LOCAL_CONFIG, ("stage1/rootfs", own_image))
-
-
-def _remove_journal_link(uuid: str, journal_folder: str) -> None:
-    link = f"{journal_folder}/{uuid.replace('-', '')}"
-    try:
-        if os.path.islink(link):
-            os.unlink(link)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise UserError(f"cannot remove {link}: {error.strerror}") from error

@@ -10,6 +10,7 @@ from ipaddress import IPv4Address
 from stage1.accel import Accel, asked_accel, kvm_problem
 from stage1.app_root import prepare_root, root_settings
 from stage1.arguments import RunArguments, parse_run
+from stage1.channel.prepare import prepare_channel
 from stage1.errors import UserError, report
 from stage1.executable import find_executable
 from stage1.hypervisor import Command, Machine, select
@@ -17,6 +18,7 @@ from stage1.hypervisor.lkvm import lkvm_command
 from stage1.hypervisor.qemu import qemu_command
 from stage1.interpreter import missing_interpreter
 from stage1.isolators import isolator_settings
+from stage1.journal import link_journal
 from stage1.lock import inherited_lock, keep_across_exec
 from stage1.mounts import isolate
 from stage1.name_service import HostsMode, write_name_service, write_time_zone
@@ -66,6 +68,8 @@ def run(front: int, words: Sequence[str], environment: Mapping[str, str]) -> Non
             metadata = metadata_url(arguments.metadata_token, network.host_ip)
             write_guest_files(pod, arguments, image, network.dns, metadata)
             write_guest_network(image, network.guest_interfaces)
+            prepare_channel(image, command.channel)
+            link_journal(pod.uuid)
             pod_directory.link("flavor", _FLAVOR)
             isolate(IMAGE)
             for app in pod.apps:

@@ -8,25 +8,48 @@ import signal
 from collections.abc import Sequence
 
 from stage1.arguments import STOP_FLAGS, parse, parse_uuid
+from stage1.channel.broker import connect
+from stage1.channel.client import run_session
+from stage1.channel.frames import Request
 from stage1.errors import UserError
 from stage1.lock import is_locked
 from stage1.paths import Tree
 
 _PID_SIZE = 32
+_STOP_APPS = ("/usr/bin/systemctl", "--no-block", "start", "ending.target")
 
 
 def stop(words: Sequence[str]) -> None:
-    """Kill the pod's process, and with it the VM (`--force`). Raises `UserError` where that is not possible."""
+    """Have the guest stop its apps, as it does at the failure of one: SIGTERM, and 90 seconds until SIGKILL.
+
+    This returns when the guest has begun. With `--force` the pod's process is killed, and with it the VM.
+    Raises `UserError` where that is not possible.
+    """
     parsed = parse(words, STOP_FLAGS)
     parse_uuid(parsed.positional)
-    if not parsed.switches.get("force"):
-        raise UserError("an orderly stop from the host is not possible with this image; use --force, or Ctrl-a x")
     if not is_locked("."):
         raise UserError("the pod does not run")
-    kill_pod(_read_pid())
+    pid = read_pid()
+    if parsed.switches.get("force"):
+        kill_pod(pid)
+    else:
+        _stop_apps(pid)
 
 
-def _read_pid() -> int:
+def _stop_apps(pid: int) -> None:
+    with connect(pid) as connection:
+        try:
+            status = run_session(connection, Request("", _STOP_APPS, terminal=False), with_input=False)
+        except UserError:
+            if is_locked("."):
+                raise
+            return
+    if status != 0:
+        raise UserError(f"the guest does not stop its apps (status {status}); use --force")
+
+
+def read_pid() -> int:
+    """The pod's process, from the file `pid` in the working directory. Raises `UserError`."""
     try:
         content = Tree(".").read("pid", limit=_PID_SIZE)
         pid = int(content)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from stage1.accel import Accel
+from stage1.channel.prepare import FIFOS, QEMU_PORT
 from stage1.hypervisor import Command, Machine
 from stage1.kernel_command_line import ROOT_TAG, kernel_command_line
 from stage1.network.nic import qemu_arguments
@@ -37,6 +38,8 @@ def qemu_command(machine: Machine) -> Command:
         *("-device", f"virtio-9p-pci,fsdev=root,mount_tag={ROOT_TAG}"),
         *("-chardev", "stdio,id=console,mux=on,signal=off"),
         *("-device", "virtio-serial-pci", "-device", "virtconsole,chardev=console"),
+        *("-chardev", f"pipe,id=channel,path={FIFOS}"),
+        *("-device", f"virtserialport,chardev=channel,nr=1,name={QEMU_PORT}"),
         *qemu_arguments(machine.nics, vhost=vhost),
     )
-    return Command(arguments, machine.environment)
+    return Command(arguments, machine.environment, QEMU_PORT)

@@ -105,6 +105,17 @@ class Pod:
         with RunningProgram(self.argv(action, *arguments), cwd=self.directory, env=self.environment({})) as running:
             return running.wait()
 
+    def enter_argv(self, app: str, *command: str) -> list[str]:
+        """How rkt calls `enter`: from the tree store, not from the pod; to be executed in the pod directory."""
+        program = f"{self.image.rootfs}{self.image.entrypoint('enter')}"
+        return [program, f"--pid={self.pid()}", f"--appname={app}", "--", *command]
+
+    def enter(self, app: str, *command: str, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+        """Run a command in an app with `data` as its standard input, to its end."""
+        return subprocess.run(
+            self.enter_argv(app, *command), cwd=self.directory, input=data, capture_output=True, timeout=TIMEOUT
+        )
+
     def locked(self) -> bool:
         """Whether some process holds the pod's lock: what rkt takes for "running"."""
         lock = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)

@@ -124,8 +124,8 @@ def test_an_image_without_a_kernel(directory: Path) -> None:
         (["run", "1", "--net=host", UUID], "--net=host"),
         (["run", "1"], "one pod UUID"),
         (["gc"], "one pod UUID"),
-        (["stop", UUID], "--force"),
-        (["enter", "--pid=5", "--appname=web", "--", "/bin/sh"], "enter"),
+        (["stop", UUID], "does not run"),
+        (["enter", "--pid=5", "--appname=missing", "--", "/bin/sh"], "no app missing"),
     ],
 )
 def test_failures_are_one_line_and_254(

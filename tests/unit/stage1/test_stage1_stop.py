@@ -67,6 +67,7 @@ def test_a_pod_that_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         stop(["--force", UUID])
 
 
-def test_an_orderly_stop_is_refused(pod: Path) -> None:
-    with pytest.raises(UserError, match="--force"):
+def test_an_orderly_stop_of_a_pod_that_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="does not run"):
         stop([UUID])

@@ -1,0 +1,33 @@
+"""On the host, before the VM starts: both ends of the channel."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+from stage1.paths import Tree
+from stage1.units import UNIT_FOLDER
+
+FIFOS = "channel"
+"""Beginning of the names of the FIFOs: `channel.in` leads to the guest, `channel.out` from it."""
+QEMU_PORT = "stage1"
+LKVM_DEVICE = "ttyS1"
+"""The other end: name of a port of virtio-serial, or of a device in the guest's /dev."""
+LKVM_LINE = 1
+"""Number of the serial line."""
+
+_WANTS = f"{UNIT_FOLDER}/default.target.wants"
+
+
+def prepare_channel(image: Tree, device: str) -> None:
+    """Have the guest wait at `device`, and make the FIFOs in the pod directory where it is qemu's.
+
+    What an earlier start left, perhaps with another hypervisor, is replaced. Raises `OSError`.
+    """
+    image.clear(_WANTS)
+    image.link(f"{_WANTS}/agent@{device}.service", "../agent@.service")
+    for name in (f"{FIFOS}.in", f"{FIFOS}.out"):
+        with suppress(FileNotFoundError):
+            os.unlink(name)
+        if device == QEMU_PORT:
+            os.mkfifo(name, 0o600)

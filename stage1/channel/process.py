@@ -1,0 +1,133 @@
+"""In the guest: start a program as if it were part of an app."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import signal
+import struct
+import subprocess
+import termios
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from stage1.channel.frames import Kind, Request
+from stage1.executable import DEFAULT_PATH
+from stage1.pod import APPS_FOLDER
+from stage1.syscalls import enter_mount_namespace
+from stage1.units import ENVIRONMENT_FOLDER
+
+_VARIABLE = re.compile(r'([A-Za-z_][A-Za-z0-9_]*)="((?:[^"\\]|\\.)*)"\n', re.DOTALL)
+_NOT_FOUND = 127
+_NOT_EXECUTABLE = 126
+"""Exit statuses of shells for a program that is missing, or that cannot be executed."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """A program that was started, and our ends of its standard streams."""
+
+    pid: int
+    input: int
+    outputs: Mapping[int, Kind]
+    terminal: bool
+
+
+def start(request: Request) -> Process:
+    """Start the program; what keeps it from running is printed on its standard error, with a shell's exit status."""
+    if request.terminal:
+        master, slave = os.openpty()
+        resize(master, request.rows, request.columns)
+        inner, process_ends = (slave, slave, slave), (master, {master: Kind.OUTPUT})
+    else:
+        (in_read, in_write), (out_read, out_write), (err_read, err_write) = os.pipe(), os.pipe(), os.pipe()
+        inner = (in_read, out_write, err_write)
+        process_ends = (in_write, {out_read: Kind.OUTPUT, err_read: Kind.ERRORS})
+    pid = os.fork()
+    if pid == 0:
+        _become(request, inner)
+    for descriptor in set(inner):
+        os.close(descriptor)
+    return Process(pid, *process_ends, terminal=request.terminal)
+
+
+def resize(terminal: int, rows: int, columns: int) -> None:
+    """Set the size of a terminal; the kernel tells its foreground processes."""
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+
+def _become(request: Request, streams: tuple[int, int, int]) -> None:
+    status = _NOT_EXECUTABLE
+    try:
+        if request.terminal:
+            os.login_tty(streams[0])
+        else:
+            os.setsid()
+            for number, descriptor in enumerate(streams):
+                os.dup2(descriptor, number)
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(number, signal.SIG_DFL)
+        environment = _environment(request)
+        _enter(request.app)
+        os.execvpe(request.arguments[0], request.arguments, environment)
+    except FileNotFoundError as error:
+        status = _NOT_FOUND
+        os.write(2, f"{request.arguments[0]}: {error.strerror}\n".encode(errors="replace"))
+    except Exception as error:
+        os.write(2, f"{request.arguments[0]}: {error}\n".encode(errors="replace"))
+    finally:
+        os._exit(status)
+
+
+def _environment(request: Request) -> dict[str, str]:
+    if request.app:
+        with open(f"/{ENVIRONMENT_FOLDER}/{request.app}", encoding="utf-8", newline="") as file:
+            environment = read_environment(file.read())
+    else:
+        environment = {"PATH": DEFAULT_PATH, "HOME": "/root"}
+    if request.term:
+        environment["TERM"] = request.term
+    return environment
+
+
+def read_environment(text: str) -> dict[str, str]:
+    """The variables in the environment file of an app, as `stage1.units.environment_file` writes it."""
+    return {name: re.sub(r"\\(.)", r"\1", value, flags=re.DOTALL) for name, value in _VARIABLE.findall(text)}
+
+
+def _enter(app: str) -> None:
+    """Enter control groups, mount namespace and root of a running app, or the root of one that does not run."""
+    if not app:
+        os.chdir("/")
+        return
+    main = _main_process(app)
+    if not main:
+        os.chroot(f"/{APPS_FOLDER}/{app}/rootfs")
+        os.chdir("/")
+        return
+    root = os.open(f"/proc/{main}/root", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    namespace = os.open(f"/proc/{main}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+    with open(f"/proc/{main}/cgroup", encoding="utf-8") as file:
+        groups = [control_group(line) for line in file]
+    for group in groups:
+        if os.path.exists(group):
+            with open(f"{group}/cgroup.procs", "w", encoding="ascii") as file:
+                file.write(str(os.getpid()))
+    enter_mount_namespace(namespace)
+    os.fchdir(root)
+    os.chroot(".")
+    os.chdir("/")
+
+
+def control_group(line: str) -> str:
+    """The directory of a control group that a line of /proc/PID/cgroup names (cgroups(7))."""
+    _, controllers, path = line.rstrip("\n").split(":", 2)
+    hierarchy = f"/{controllers.removeprefix('name=')}" if controllers else ""
+    return f"/sys/fs/cgroup{hierarchy}{path}"
+
+
+def _main_process(app: str) -> int:
+    command = ["/usr/bin/systemctl", "show", "--property=MainPID", "--value", "--", f"{app}.service"]
+    answer = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    return int(answer.stdout or b"0")

@@ -1,0 +1,46 @@
+"""`enter`: run a program in an app of the pod in the working directory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from stage1.arguments import ENTER_FLAGS, parse
+from stage1.channel.broker import connect
+from stage1.channel.client import run_session, terminal_size
+from stage1.channel.frames import Request
+from stage1.errors import UserError
+from stage1.lock import is_locked
+from stage1.paths import Tree
+from stage1.pod import APPS_FOLDER, app_name
+from stage1.stop import read_pid
+
+_IMAGE = "stage1/rootfs"
+_DEFAULT_COMMAND = ("/bin/bash",)
+
+
+def enter(words: Sequence[str]) -> int:
+    """Run the command that the words name, as root, in an app or else in the guest itself; its exit status.
+
+    It gets a terminal where our standard input and output are one. Raises `UserError` where there is no session.
+    """
+    parsed = parse(words, ENTER_FLAGS)
+    app = parsed.texts.get("appname") or parsed.texts.get("app") or ""
+    if app and not Tree(_IMAGE).is_directory(f"{APPS_FOLDER}/{app_name(app)}/rootfs"):
+        raise UserError(f"the pod has no app {app}")
+    if not is_locked("."):
+        raise UserError("the pod does not run")
+    terminal = os.isatty(0) and os.isatty(1)
+    rows, columns = terminal_size() if terminal else (0, 0)
+    term = os.environ.get("TERM", "") if terminal else ""
+    request = Request(app, parsed.positional or _DEFAULT_COMMAND, terminal, term, rows, columns)
+    with connect(_pid(parsed.texts.get("pid"))) as connection:
+        return run_session(connection, request)
+
+
+def _pid(text: str | None) -> int:
+    if text is None:
+        return read_pid()
+    if not (text.isascii() and text.isdigit() and len(text) < 11 and int(text) > 1):
+        raise UserError(f"--pid={text}: not the number of a process")
+    return int(text)

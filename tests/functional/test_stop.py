@@ -1,0 +1,33 @@
+"""The orderly stop of a pod from the host."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+
+from tests.functional.support.images import Image
+from tests.functional.support.pods import App, PodMaker
+from tests.functional.support.programs import TIMEOUT
+
+CATCHER = App("catcher", ("/bin/probe", "trap", "say", "catcher is up", "sleep", "3600"), memory="64Mi", cpu="1")
+
+
+def test_apps_get_sigterm_and_the_pod_ends(image: Image, pod_of: PodMaker) -> None:
+    with pod_of(image, [CATCHER]) as pod, pod.start() as running:
+        running.wait_for("catcher is up")
+        stopped = pod.call("stop")
+        assert (stopped.status, stopped.stderr) == (0, "")
+        outcome = running.wait()
+        assert "caught SIGTERM" in outcome.stdout
+        assert (outcome.status, pod.status("catcher")) == (0, "0")
+        pod.wait_unlocked()
+        until = time.monotonic() + TIMEOUT
+        while pod.processes() and time.monotonic() < until:
+            time.sleep(0.05)
+        assert pod.processes() == []
+        assert pod.call("stop").status == 254
+        journal = str(pod.rootfs / "var/log/journal")
+        entries = subprocess.run(["journalctl", "-D", journal, "-o", "cat"], capture_output=True, text=True, check=True)
+        assert "catcher is up\ncaught SIGTERM\n" in entries.stdout
+        for _ in range(2):
+            assert pod.call("gc").status == 0

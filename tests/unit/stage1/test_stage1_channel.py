@@ -1,0 +1,223 @@
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stage1.channel.broker import connect
+from stage1.channel.frames import (
+    PAYLOAD,
+    Decoder,
+    Kind,
+    ProtocolError,
+    Request,
+    Woken,
+    credit_payload,
+    frame,
+    read_credit,
+    read_size,
+    size_payload,
+)
+from stage1.channel.process import control_group, read_environment
+from stage1.errors import UserError
+from stage1.units import quote_variable
+
+# A guest without a virtual machine: its end of the channel is the master of a pseudo terminal.
+GUEST = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from stage1.channel.agent import serve
+master, slave = os.openpty()
+print("up", flush=True)
+while True:
+    os.read(master, 1)
+    pid = os.fork()
+    if pid == 0:
+        serve(master)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    os.set_blocking(master, True)
+"""
+CLIENT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from stage1.channel.broker import connect
+from stage1.channel.client import run_session
+from stage1.channel.frames import Request
+with connect(int(sys.argv[2])) as connection:
+    sys.exit(run_session(connection, Request("", tuple(sys.argv[3:]), False)))
+"""
+SOURCE = str(Path(__file__).parents[3])
+SECONDS = 120
+
+
+@pytest.fixture
+def pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A pod directory that is locked, and a guest that waits for sessions."""
+    monkeypatch.chdir(tmp_path)
+    lock = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    argv = [sys.executable, "-c", GUEST, SOURCE]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, cwd="/", start_new_session=True) as guest:
+        assert guest.stdout is not None
+        assert guest.stdout.readline() == b"up\n"
+        yield tmp_path
+        os.killpg(guest.pid, signal.SIGKILL)
+    os.close(lock)
+    until = time.monotonic() + SECONDS
+    while brokers(tmp_path) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert brokers(tmp_path) == []
+
+
+def brokers(pod: Path) -> list[int]:
+    """Processes of sessions that work in the pod directory."""
+    found = []
+    for link in Path("/proc").glob("[0-9]*/cwd"):
+        with suppress(OSError):
+            if link.samefile(pod) and int(link.parent.name) != os.getpid():
+                found.append(int(link.parent.name))
+    return found
+
+
+def client(*words: str) -> list[str]:
+    return [sys.executable, "-c", CLIENT, SOURCE, str(os.getpid()), *words]
+
+
+def run(*words: str, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(client(*words), input=data, capture_output=True, timeout=SECONDS, check=False)
+
+
+def test_streams_and_status(pod: Path) -> None:
+    answer = run("sh", "-c", "cat; echo err >&2; exit 7", data=b"input\n")
+    assert (answer.returncode, answer.stdout, answer.stderr) == (7, b"input\n", b"err\n")
+
+
+def test_missing_program(pod: Path) -> None:
+    answer = run("/missing/program")
+    assert (answer.returncode, answer.stderr) == (127, b"/missing/program: No such file or directory\n")
+
+
+def test_much_data(pod: Path) -> None:
+    data = os.urandom(1 << 20)
+    assert run("cat", data=data).stdout == data
+
+
+def test_sessions_at_once(pod: Path) -> None:
+    first = subprocess.Popen(client("cat"), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with first:
+        assert first.stdin is not None
+        assert first.stdout is not None
+        first.stdin.write(b"one\n")
+        first.stdin.flush()
+        assert first.stdout.readline() == b"one\n"
+        assert run("echo", "two").stdout == b"two\n"
+        first.stdin.close()
+        assert first.wait(SECONDS) == 0
+
+
+def test_client_that_is_killed(pod: Path) -> None:
+    marker = pod / "marker"
+    script = f'trap "echo hup >{marker}; exit" HUP; echo ready; while :; do sleep 0.1; done'
+    with subprocess.Popen(client("sh", "-c", script), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as killed:
+        assert killed.stdout is not None
+        assert killed.stdout.readline() == b"ready\n"
+        killed.kill()
+    until = time.monotonic() + SECONDS
+    while not (marker.exists() and marker.read_text()) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert marker.read_text() == "hup\n"
+    assert run("echo", "still").stdout == b"still\n"
+
+
+def test_broker_that_is_killed(pod: Path) -> None:
+    assert run("echo", "one").stdout == b"one\n"
+    for pid in brokers(pod):
+        os.kill(pid, signal.SIGKILL)
+    assert run("echo", "two").stdout == b"two\n"
+
+
+def test_pod_that_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = run("true")
+    assert answer.returncode == 1
+    assert b"the pod's virtual machine has ended" in answer.stderr
+
+
+def test_a_pod_directory_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sessions.lock").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="cannot start a session"):
+        connect(1)
+
+
+def test_descriptors_of_the_client_are_not_the_brokers(pod: Path) -> None:
+    ours, theirs = socket.socketpair()
+    with ours:
+        with theirs:
+            answer = subprocess.run(client("true"), pass_fds=(theirs.fileno(),), timeout=SECONDS, check=False)
+            assert answer.returncode == 0
+        ours.settimeout(SECONDS)
+        assert ours.recv(1) == b""
+
+
+@given(st.lists(st.tuples(st.sampled_from(Kind), st.integers(0, 0xFFFF), st.binary(max_size=300))), st.integers(1, 64))
+def test_frames_in_any_pieces(frames: list[tuple[Kind, int, bytes]], size: int) -> None:
+    data = b"".join(frame(*item) for item in frames)
+    decoder = Decoder()
+    found = [item for start in range(0, len(data), size) for item in decoder.feed(data[start : start + size])]
+    assert found == frames
+    assert not decoder.partial
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_frames_or_refused(data: bytes) -> None:
+    with suppress(ProtocolError, Woken):
+        assert all(isinstance(kind, Kind) for kind, _, _ in Decoder().feed(data))
+
+
+def test_a_frame_that_is_too_long() -> None:
+    with pytest.raises(ProtocolError):
+        list(Decoder().feed(b"\x11\0\0" + (PAYLOAD + 1).to_bytes(4, "big")))
+
+
+@pytest.mark.parametrize("payload", [b"", b"123"])
+def test_payloads_of_the_wrong_length(payload: bytes) -> None:
+    for read in (read_size, read_credit):
+        with pytest.raises(ProtocolError):
+            read(payload)
+
+
+def test_payloads() -> None:
+    assert read_size(size_payload(24, 80)) == (24, 80)
+    assert read_credit(credit_payload(70000)) == 70000
+    request = Request("app", ("a", "\udcff\u00e9"), True, "vt100", 24, 80)
+    assert Request.decode(request.encode()) == request
+
+
+@given(st.dictionaries(st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True), st.text(max_size=40)))
+def test_environment_as_the_launcher_writes_it(environment: dict[str, str]) -> None:
+    text = "".join(quote_variable(name, value) for name, value in environment.items())
+    assert read_environment(text) == environment
+
+
+@pytest.mark.parametrize(
+    ("line", "directory"),
+    [
+        ("0::/system.slice/a.service\n", "/sys/fs/cgroup/system.slice/a.service"),
+        ("5:memory:/a\n", "/sys/fs/cgroup/memory/a"),
+        ("1:name=systemd:/a\n", "/sys/fs/cgroup/systemd/a"),
+        ("2:cpu,cpuacct:/a:b\n", "/sys/fs/cgroup/cpu,cpuacct/a:b"),
+    ],
+)
+def test_control_group(line: str, directory: str) -> None:
+    assert control_group(line) == directory
