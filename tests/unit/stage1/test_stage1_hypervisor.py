@@ -91,7 +91,10 @@ def test_qemu_with_kvm() -> None:
     command = qemu_command(machine(Accel.KVM))
     assert command.arguments[0] == "stage1/rootfs/qemu"
     assert (value(command.arguments, "-accel"), value(command.arguments, "-cpu")) == ("kvm", "host")
-    assert (value(command.arguments, "-smp"), value(command.arguments, "-m")) == ("2,sockets=2,cores=1,threads=1", "256M")
+    assert (value(command.arguments, "-smp"), value(command.arguments, "-m")) == (
+        "2,sockets=2,cores=1,threads=1",
+        "256M",
+    )
     assert "mitigations=off" not in value(command.arguments, "-append")
     assert "path=stage1/rootfs," in value(command.arguments, "-fsdev")
     assert not command.needs_quiet_stdin
