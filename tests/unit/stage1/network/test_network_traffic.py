@@ -149,6 +149,23 @@ def test_a_guest_reaches_no_loopback_address_of_the_host(networks: Networks, fir
         os.close(descriptor)
 
 
+def test_a_guest_has_no_other_address_than_its_own(networks: Networks) -> None:
+    networks.add("default", SUBNET, type="ptp")
+    with networks.attach("default") as network, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        (nic,) = network.nics
+        descriptor = open_tap(nic.interface)
+        mac = ip("-o", "link", "show", nic.interface).split("link/ether ")[1].split()[0]
+        server.bind(("0.0.0.0", 7777))
+        server.settimeout(QUIET)
+        os.write(descriptor, _packet(mac, nic.mac, SECOND, GATEWAY))
+        with pytest.raises(TimeoutError):
+            server.recv(10)
+        os.write(descriptor, _packet(mac, nic.mac, FIRST, GATEWAY))
+        assert server.recv(10) == b"hello"
+        assert "inet6" not in ip("address", "show", nic.interface)
+        os.close(descriptor)
+
+
 def _packet(to_mac: str, from_mac: str, source: str, target: str) -> bytes:
     """What a hypervisor writes to a tap: no offload, Ethernet, IPv4, UDP to port 7777."""
     header = struct.pack(">BBHHHBBH", 0x45, 0, 33, 0, 0, 64, 17, 0)
