@@ -33,7 +33,10 @@ class Command:
     arguments: tuple[str, ...]
     environment: Mapping[str, str]
     channel: str
-    """Where in the guest sessions and an orderly stop come in: a device, or the name of a port of virtio-serial."""
+    """Where in the guest sessions and an orderly stop come in: a device, or the name of a port of virtio-serial.
+
+    Empty where the hypervisor has none.
+    """
     needs_quiet_stdin: bool = False
     """Whether standard input must be a terminal, or something that is never ready to read."""
 

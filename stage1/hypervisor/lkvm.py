@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from stage1.channel.prepare import LKVM_DEVICE, LKVM_LINE
 from stage1.hypervisor import Command, Machine
 from stage1.kernel_command_line import ROOT_TAG, kernel_command_line
 from stage1.network.nic import lkvm_arguments
@@ -33,9 +32,9 @@ def lkvm_command(machine: Machine) -> Command:
         *("run", "--nodefaults", "--name", f"rkt-{machine.uuid}"),
         *("--loglevel", "info" if machine.debug else "error"),
         *("--cpus", str(machine.resources.cpus), "--mem", f"{machine.resources.memory_mib}M"),
-        *("--console", "virtio", "--tty", str(LKVM_LINE)),
+        *("--console", "virtio"),
         *("--kernel", f"{machine.image}/kernel_image", "--params", kernel),
         *("--9p", f"{machine.image},{ROOT_TAG}"),
         *lkvm_arguments(machine.nics),
     )
-    return Command(arguments, {**machine.environment, "HOME": "."}, LKVM_DEVICE, needs_quiet_stdin=True)
+    return Command(arguments, {**machine.environment, "HOME": "."}, channel="", needs_quiet_stdin=True)
