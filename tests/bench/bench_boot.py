@@ -79,10 +79,13 @@ def capture_command(image: Image, place: Path) -> list[str]:
         running.wait_for(LINE)
         (hypervisor,) = set(pod.processes()) - {running.pid}
         words = Path(f"/proc/{hypervisor}/cmdline").read_bytes().decode().split("\0")[:-1]
-    index = words.index("-append") + 1
     program = f"/opt/stage2/{APP.name}/rootfs{APP.exec[0]}"
     # The kernel gives what follows `--` to init; a quoted word arrives in one piece.
     arguments = " ".join(f'"{word}"' for word in APP.exec[1:])
+    # The floor has no agent to talk to, and the pipes to it are made by the launcher.
+    for option in [at for at, word in enumerate(words) if re.search(r"\b(id|chardev)=channel\b", word)][::-1]:
+        del words[option - 1 : option + 1]
+    index = words.index("-append") + 1
     words[index] = f"{re.sub(r'init=[^ ]+', f'init={program}', words[index])} -- {arguments}"
     return words
 
