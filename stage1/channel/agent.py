@@ -71,12 +71,17 @@ class Session:
             with suppress(OSError):
                 resize(self.process.input, *read_size(payload))
 
-    def hang_up(self) -> None:
-        """Tell the program and those that it started that nobody is there any more, and let go of them."""
-        if self._status is None:
+    def hang_up(self) -> bool:
+        """Tell the program and those that it started that nobody is there any more, and let go of them.
+
+        Returns whether it still ran.
+        """
+        running = self._status is None
+        if running:
             with suppress(OSError):
                 os.killpg(self.process.pid, signal.SIGHUP)
         self.close()
+        return running
 
     def advance(self) -> Iterator[tuple[Kind, bytes]]:
         """Pass on what can be passed on without waiting; the frames for the host. The last one is `EXIT`."""
@@ -143,6 +148,8 @@ class Agent:
         self._channel = channel
         self._decoder = Decoder()
         self._sessions: dict[int, Session] = {}
+        self._left: list[int] = []
+        """Programs whose client has gone: nothing but their end is still of interest."""
         self._partial_since: float | None = None
 
     def serve(self, first: bytes) -> None:
@@ -152,6 +159,7 @@ class Agent:
             while data != b"":
                 for kind, number, payload in self._decoder.feed(data or b""):
                     self._take(kind, number, payload)
+                self._left = [pid for pid in self._left if os.waitpid(pid, os.WNOHANG)[0] == 0]
                 self._watch_partial()
                 self._advance()
                 self._wait()
@@ -165,7 +173,8 @@ class Agent:
         if kind is Kind.OPEN and session is None:
             self._sessions[number] = Session(start(Request.decode(payload)))
         elif session is not None and kind is Kind.CLOSE:
-            session.hang_up()
+            if session.hang_up():
+                self._left.append(session.process.pid)
             del self._sessions[number]
             self._channel.send(frame(Kind.EXIT, number, b"\0"))
         elif session is not None:

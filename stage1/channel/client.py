@@ -39,7 +39,8 @@ def run_session(connection: socket.socket, request: Request, *, with_input: bool
     if len(payload) > PAYLOAD // 2:
         raise UserError("the command is too long")
     with _terminal(request.terminal) as resized:
-        connection.sendall(frame(Kind.OPEN, 0, payload))
+        with suppress(ConnectionError):  # why nobody takes it is still to be read
+            connection.sendall(frame(Kind.OPEN, 0, payload))
         return _Session(connection, resized, with_input=with_input).run()
 
 

@@ -22,6 +22,18 @@ def pytest_configure(config: pytest.Config) -> None:
     forwarding.install(config, workdir)
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the variants with KVM of tests that are marked `emulated`, unless $MKSTAGE1_EVERY_VARIANT asks."""
+    if os.environ.get("MKSTAGE1_EVERY_VARIANT"):
+        return
+    left_out = [
+        item for item in items if item.get_closest_marker("emulated") and variants.variant_of(item) in variants.WITH_KVM
+    ]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
 @pytest.fixture(scope="session")
 def workdir(request: pytest.FixtureRequest) -> Path:
     """A directory of the session, shared with the outer guest."""

@@ -23,7 +23,8 @@ class Variant:
 QEMU_TCG = Variant("qemu", "tcg")
 QEMU_KVM = Variant("qemu", "kvm")
 LKVM_KVM = Variant("lkvm", "kvm")
-ALL = (QEMU_TCG, QEMU_KVM, LKVM_KVM)
+WITH_KVM = (QEMU_KVM, LKVM_KVM)
+ALL = (QEMU_TCG, *WITH_KVM)
 
 
 def kvm_works() -> bool:
