@@ -49,14 +49,13 @@ def ensure(srcdir: Path, builddir: Path, cache_dir: Path, *, offline: bool) -> b
 
 def _write_program(srcdir: Path, builddir: Path) -> None:
     """`venv/bin/mkstage1`, which works in any directory and is about this build directory unless told otherwise."""
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    (builddir / "venv" / "lib" / version / "site-packages" / "mkstage1.pth").write_text(f"{srcdir}\n")
     program = python(builddir).with_name("mkstage1")
     program.write_text(
         "#!/bin/sh\n"
         f'[ -n "$MKSTAGE1_BUILDDIR" ] || export MKSTAGE1_BUILDDIR={shlex.quote(str(builddir))}\n'
+        # Not a .pth file: Python reads those in the encoding of the locale, which may not have the path's letters.
+        f"export PYTHONUTF8=1 PYTHONPATH={shlex.quote(str(srcdir))}\n"
         # -P: a folder named builder in the current directory is not meant.
-        "export PYTHONUTF8=1\n"
         f'exec {shlex.quote(str(python(builddir)))} -P -m builder "$@"\n'
     )
     program.chmod(0o755)

@@ -67,7 +67,7 @@ def source(tmp_path: Path, bare: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def value(builddir: Path) -> str:
-    argv = [str(venv.python(builddir)), "-c", "import sys, tinypackage; print(tinypackage.VALUE, sys.path[-1])"]
+    argv = [str(venv.python(builddir)), "-c", "import tinypackage; print(tinypackage.VALUE)"]
     return subprocess.run(argv, cwd="/", capture_output=True, text=True, check=True).stdout.strip()
 
 
@@ -86,17 +86,17 @@ def program(source: Path, builddir: Path, cwd: Path) -> str:
 def test_a_virtual_environment_is_made_once_and_again_when_its_pins_change(source: Path, tmp_path: Path) -> None:
     builddir, cache = tmp_path / "build dir", tmp_path / "cache"
     assert venv.ensure(source, builddir, cache, offline=False)
-    assert value(builddir) == f"first {source}"
+    assert value(builddir) == "first"
     assert not venv.ensure(source, builddir, cache, offline=False)
     assert program(source, builddir, tmp_path) == f"{builddir} ['graph']"
 
     (tmp_path / "index" / "tinypackage-1.0-py3-none-any.whl").unlink()
     assert venv.ensure(source, tmp_path / "other", cache, offline=True), "the wheels are in the cache"
-    assert value(tmp_path / "other") == f"first {source}"
+    assert value(tmp_path / "other") == "first"
 
     (source / "requirements" / "build.txt").write_text(make_wheel(tmp_path / "index", "VALUE = 'second'\n"))
     assert venv.ensure(source, builddir, cache, offline=False)
-    assert value(builddir) == f"second {source}"
+    assert value(builddir) == "second"
 
 
 def test_a_package_that_is_not_what_was_pinned_is_refused(source: Path, tmp_path: Path) -> None:
