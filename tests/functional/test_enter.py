@@ -137,6 +137,27 @@ def test_client_that_is_killed(pod: Pod) -> None:
     assert shell(pod, "first", f"kill -0 {program}").returncode != 0
 
 
+@pytest.mark.xfail(reason="known defect: a program does not always get to handle the SIGHUP of its killed client")
+def test_program_of_a_killed_client_handles_sighup(pod: Pod) -> None:
+    marker = pod.app_file("first", "marker")
+    script = 'trap "echo hup >/marker; exit" HUP; echo ready; while :; do busybox sleep 0.2; done'
+    client = subprocess.Popen(
+        pod.enter_argv("first", SHELL, "-c", script),
+        cwd=pod.directory,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+    )
+    assert client.stdout is not None
+    with client.stdout:
+        assert client.stdout.readline() == b"ready\n"
+        client.kill()
+        client.wait()
+    until = time.monotonic() + TIMEOUT
+    while not marker.exists() and time.monotonic() < until:
+        time.sleep(0.1)
+    assert marker.read_text() == "hup\n"
+
+
 def test_broker_that_is_killed(pod: Pod) -> None:
     """The next session starts another one."""
     assert shell(pod, "first", "echo one").stdout == b"one\n"
