@@ -1,0 +1,1 @@
+"""The runner: trusts keys, fetches images, runs pods."""
