@@ -1,0 +1,5 @@
+"""`python -m stage0` is `rkt`."""
+
+from stage0.cli import main
+
+main()

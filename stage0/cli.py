@@ -1,0 +1,89 @@
+"""The command line of `rkt`. The module of a command is imported when the command is called."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import sys
+
+import click
+
+from builder.errors import UserError
+from builder.version import VERSION
+from stage0.flags import Group
+
+PROGRAM = "rkt"
+EXIT_FAILURE = 254
+"""Exit status of rkt's own failures (rkt 1.18 and later); below it are the statuses of apps."""
+
+_COMMANDS = (
+    "cat-manifest",
+    "config",
+    "enter",
+    "export",
+    "fetch",
+    "gc",
+    "image",
+    "list",
+    "metadata-service",
+    "prepare",
+    "rm",
+    "run",
+    "run-prepared",
+    "status",
+    "stop",
+    "trust",
+    "version",
+)
+"""Each is defined by a module of its name in `stage0.commands`, as a function of that name (`-` becomes `_`).
+
+A name that Python or click has taken already gets a `_` behind it: `list_`.
+"""
+
+_ENVIRONMENT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+class _Commands(Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        name = cmd_name.replace("-", "_")
+        module = importlib.import_module(f"stage0.commands.{name}")
+        command: click.Command = getattr(module, name, None) or getattr(module, f"{name}_")
+        return command
+
+
+def main() -> None:
+    """Run the program. Exit status: 0, what the pod returned, or 254 for every failure of rkt itself."""
+    try:
+        status = cli.main(prog_name=PROGRAM, standalone_mode=False)
+    except UserError as error:
+        status = _fail(error)
+    except click.Abort:
+        status = 130
+    except click.ClickException as error:
+        error.show()
+        status = EXIT_FAILURE
+    except OSError as error:
+        if error.errno not in _ENVIRONMENT_ERRORS:
+            sys.excepthook(*sys.exc_info())
+            sys.exit(EXIT_FAILURE)
+        status = _fail(UserError(f"{error.filename or 'writing'}: {error.strerror}"))
+    except Exception:
+        sys.excepthook(*sys.exc_info())
+        status = EXIT_FAILURE
+    sys.exit(status)
+
+
+def _fail(error: UserError) -> int:
+    print(error.render(PROGRAM), file=sys.stderr)
+    return EXIT_FAILURE
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, prog_name=PROGRAM)
+def cli() -> None:
+    """Run apps in pods: each is a virtual machine, made from the stage1 image beside this program."""

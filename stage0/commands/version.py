@@ -1,0 +1,20 @@
+"""`rkt version`."""
+
+from __future__ import annotations
+
+import platform
+
+import click
+
+from builder.aci.schema import AC_VERSION
+from builder.version import VERSION
+from stage0.flags import Command
+
+
+@click.command(cls=Command)
+def version() -> None:
+    """Print the version and exit."""
+    click.echo(f"rkt Version: {VERSION}")
+    click.echo(f"appc Version: {AC_VERSION}")
+    click.echo(f"Python Version: {platform.python_version()}")
+    click.echo(f"OS/Arch: {platform.system().lower()}/{platform.machine()}")
