@@ -10,14 +10,19 @@ import bz2
 import gzip
 import hashlib
 import lzma
+import queue
 import re
 import tarfile
-import zlib
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import IO
+from types import MappingProxyType
+from typing import IO, cast
+
+from isal import igzip, isal_zlib
 
 from builder.errors import UserError
 
@@ -31,7 +36,11 @@ _XZ_MEMORY = 256 << 20
 _GNU_NAMES = {tarfile.GNUTYPE_LONGNAME: "path", tarfile.GNUTYPE_LONGLINK: "linkpath"}
 _EXTENDED = (tarfile.XHDTYPE, *_GNU_NAMES)
 _PAX_RECORD = re.compile(rb"(\d{1,8}) ([\x21-\x3c\x3e-\x7e]+)=")
+_PAX_TIME = re.compile(r"(\d{1,12})(?:\.(\d{1,9})\d*)?", re.ASCII)
+_PAX_XATTR = "SCHILY.xattr."
+_NO_XATTRS: Mapping[str, bytes] = MappingProxyType({})
 
+_DAMAGE = (EOFError, gzip.BadGzipFile, lzma.LZMAError, cast(type[Exception], isal_zlib.error))
 _MAGIC = ((b"\x1f\x8b", "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ\0", "xz"))
 
 
@@ -41,6 +50,8 @@ class Limits:
 
     tar_size: int = 4 << 30
     entries: int = 500_000
+    kind: str = "stage1 image"
+    """What has these limits, for messages."""
 
 
 class EntryType(Enum):
@@ -78,23 +89,33 @@ class Entry:
     gid: int
     size: int
     mtime: int
+    """Nanoseconds since 1970."""
     target: str
     """Of a symlink or hard link."""
+    device: tuple[int, int]
+    """Major and minor number of a device."""
+    xattrs: Mapping[str, bytes]
+    """Extended attributes by name."""
+    offset: int
+    """Of the content, in the uncompressed tar."""
 
 
 class ImageStream:
-    """Iterate over the entries; `read` gives the content of the one that came last, before the next is asked for.
+    """Iterate over the entries; `read` and `content` give the content of the one that came last, before the next is
+    asked for.
 
-    After the last entry `image_id` and `tar_size` are those of the whole tar. Raises `UserError`, one line that
-    begins with the name of the file, for whatever is not a complete, well-formed tar within the limits.
+    After the last entry `image_id` and `tar_size` are those of the whole tar. `sink` gets the uncompressed tar as it
+    comes, chunk by chunk. Raises `UserError`, one line that begins with the name of the file, for whatever is not a
+    complete, well-formed tar within the limits.
     """
 
-    def __init__(self, path: Path, limits: Limits) -> None:
+    def __init__(self, path: Path, limits: Limits, *, sink: Callable[[bytes], object] | None = None) -> None:
         self.path = path
         self.compression = "none"
         self.tar_size = 0
         self._limits = limits
-        self._hash = hashlib.sha512()
+        self._sink = sink
+        self._hash = _Hash()
         self._buffer = b""
         self._offset = 0
         self._left = 0
@@ -109,10 +130,10 @@ class ImageStream:
 
     def __iter__(self) -> Iterator[Entry]:
         try:
-            with self.path.open("rb") as file:
+            with self.path.open("rb") as file, self._hash.running():
                 self._chunks = self._decompressed(file)
                 yield from self._entries()
-        except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+        except _DAMAGE as error:
             raise self._fault(f"is truncated or damaged: {error}") from error
         except OSError as error:
             raise self._fault(f"cannot be read: {error.strerror or error}") from error
@@ -123,6 +144,17 @@ class ImageStream:
             raise self._fault(f"has an entry of {self._left} bytes where at most {limit} make sense")
         size, self._left = self._left, 0
         return self._exactly(size)
+
+    def content(self) -> Iterator[bytes]:
+        """The content of the current entry, in pieces of any size."""
+        while self._left:
+            size = min(self._left, len(self._buffer) - self._offset)
+            if not size:
+                self._refill()
+                continue
+            self._left -= size
+            self._offset += size
+            yield self._buffer[self._offset - size : self._offset]
 
     def _fault(self, what: str) -> UserError:
         return UserError(f"{self.path} {what}")
@@ -145,14 +177,16 @@ class ImageStream:
                 continue
             count += 1
             if count > self._limits.entries:
-                raise self._fault(f"has more than {self._limits.entries} entries: no stage1 image has as many")
-            yield self._entry(info)
+                raise self._fault(f"has more than {self._limits.entries} entries: no {self._limits.kind} has as many")
+            yield self._entry(info, overrides)
             overrides = {}
 
     def _header(self, block: bytes, overrides: dict[str, str]) -> tarfile.TarInfo:
         try:
             info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-            info.size = int(overrides.get("size", info.size))
+            for field in ("size", "uid", "gid"):
+                if field in overrides:
+                    setattr(info, field, int(overrides[field]))
         except (tarfile.HeaderError, ValueError) as error:
             raise self._fault(f"is not a valid tar: {error}") from error
         info.name = overrides.get("path", info.name)
@@ -161,13 +195,34 @@ class ImageStream:
             raise self._fault("is not a valid tar: an entry has a negative size")
         return info
 
-    def _entry(self, info: tarfile.TarInfo) -> Entry:
+    def _entry(self, info: tarfile.TarInfo, overrides: Mapping[str, str]) -> Entry:
         kind = _TYPES.get(info.type)
         if kind is None:
             raise self._fault(f"has an entry {info.name!a} of a type that rkt does not extract: {info.type!a}")
         if kind is not EntryType.FILE and info.size:
             raise self._fault(f"is not a valid tar: {info.name!a} is not a file but has content")
-        return Entry(info.name, kind, info.mode & 0o7777, info.uid, info.gid, info.size, int(info.mtime), info.linkname)
+        return Entry(
+            name=info.name,
+            type=kind,
+            mode=info.mode & 0o7777,
+            uid=info.uid,
+            gid=info.gid,
+            size=info.size,
+            mtime=self._mtime(info, overrides),
+            target=info.linkname,
+            device=(info.devmajor, info.devminor),
+            xattrs=_xattrs(overrides) if overrides else _NO_XATTRS,
+            offset=self.tar_size - len(self._buffer) + self._offset,
+        )
+
+    def _mtime(self, info: tarfile.TarInfo, overrides: Mapping[str, str]) -> int:
+        text = overrides.get("mtime")
+        if text is None:
+            return int(info.mtime) * 1_000_000_000
+        match = _PAX_TIME.fullmatch(text)
+        if match is None:
+            raise self._fault(f"is not a valid tar: {info.name!a} has the time {text!a}")
+        return int(match[1]) * 1_000_000_000 + int((match[2] or "").ljust(9, "0"))
 
     def _extended(self, info: tarfile.TarInfo) -> dict[str, str]:
         """What a pax or GNU header says about the entry after it."""
@@ -193,7 +248,7 @@ class ImageStream:
         if self.compression == "xz":
             return _unpack_xz(file)
         if self.compression == "gzip":
-            return _read_chunks(gzip.open(file, "rb"))
+            return _read_chunks(igzip.open(file, "rb"))  # type: ignore[no-untyped-call]
         if self.compression == "bzip2":
             return _read_chunks(bz2.open(file, "rb"))
         if start[257:262] != b"ustar":
@@ -204,8 +259,12 @@ class ImageStream:
         chunk = next(self._chunks, b"")
         self.tar_size += len(chunk)
         if self.tar_size > self._limits.tar_size:
-            raise self._fault(f"unpacks to more than {self._limits.tar_size} bytes: no stage1 image is that large")
+            raise self._fault(
+                f"unpacks to more than {self._limits.tar_size} bytes: no {self._limits.kind} is that large"
+            )
         self._hash.update(chunk)
+        if self._sink is not None:
+            self._sink(chunk)
         return chunk
 
     def _exactly(self, size: int) -> bytes:
@@ -235,6 +294,42 @@ class ImageStream:
                 raise self._fault("has data after the end of the tar")
             if not (chunk := self._next_chunk()):
                 return
+
+
+class _Hash:
+    """SHA-512, computed in a thread of its own while the caller unpacks and parses what follows."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha512()
+        self._chunks: queue.Queue[bytes | None] = queue.Queue(maxsize=4)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        thread = threading.Thread(target=self._run, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._chunks.put(None)
+            thread.join()
+
+    def update(self, chunk: bytes) -> None:
+        self._chunks.put(chunk)
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()
+
+    def _run(self) -> None:
+        while (chunk := self._chunks.get()) is not None:
+            self._hash.update(chunk)
+
+
+def _xattrs(records: Mapping[str, str]) -> dict[str, bytes]:
+    return {
+        key.removeprefix(_PAX_XATTR): value.encode("utf-8", "surrogateescape")
+        for key, value in records.items()
+        if key.startswith(_PAX_XATTR)
+    }
 
 
 def _read_chunks(stream: IO[bytes] | gzip.GzipFile | bz2.BZ2File) -> Iterator[bytes]:
