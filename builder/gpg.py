@@ -141,13 +141,18 @@ def verify_detached(data: Path, signature: Path, keys: Path | Sequence[Path], fi
 
 
 def find_signer(
-    data: Path, signature: Path, keys: Path | Sequence[Path], fingerprints: Collection[str] | None = None
+    data: Path,
+    signature: Path,
+    keys: Path | Sequence[Path],
+    fingerprints: Collection[str] | None = None,
+    *,
+    where: str = "",
 ) -> PublicKey:
     """Check a detached signature, armored or binary, against the public keys in `keys` and nothing else.
 
     `fingerprints` names the primary keys that are trusted, in full (40 hex digits); by default every key in `keys`
-    is. Returns the key that signed. Raises `UserError`, one line, for anything but a good signature by a trusted key
-    that is neither expired nor revoked.
+    is. Returns the key that signed. Raises `UserError`, one line that begins with `where`, for anything but a good
+    signature by a trusted key that is neither expired nor revoked.
     """
     files = [keys] if isinstance(keys, Path) else list(keys)
     for file in (data, signature):
@@ -163,7 +168,7 @@ def find_signer(
         gpg = open_gpg(home, ["--trust-model", "always", "--no-auto-key-retrieve", "--no-autostart"])
         with signature.open("rb") as stream:
             result = gpg.verify_file(stream, os.fspath(data.absolute()))
-        fingerprint = _good_signer(str(result.stderr), trusted, f"{signature}: no good signature of {data.name}")
+        fingerprint = _good_signer(str(result.stderr), trusted, where or f"{signature}: no good signature of {data.name}")
     return next(key for key in known if key.fingerprint == fingerprint)
 
 

@@ -89,6 +89,11 @@ def check_manifest(manifest: object) -> Problems:
     )
 
 
+def is_identifier(text: str) -> bool:
+    """Is this an AC Identifier, such as the name of an image or of a label (appc spec 0.8.11, AC Identifier Type)?"""
+    return _AC_IDENTIFIER.fullmatch(text) is not None
+
+
 def annotation(manifest: Mapping[str, Any], name: str) -> str | None:
     """Value of an annotation of a checked manifest."""
     return next((str(item["value"]) for item in manifest.get("annotations") or () if item["name"] == name), None)
