@@ -1,0 +1,66 @@
+"""Overlay mounts: a pod writes to layers of its own above the trees that pods share."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from builder.errors import UserError
+from stage0.mounts import mount, unmount
+from stage0.pod import Pod
+
+FOLDER = "overlay"
+_MODE = 0o750
+_ESCAPES = str.maketrans({":": "\\:", ",": "\\,", "\\": "\\\\"})
+
+
+def unsupported(data_dir: Path) -> str:
+    """Why pods in this data directory cannot have overlay mounts, tried with an empty one; "" if they can."""
+    data_dir.mkdir(_MODE, parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".overlay-", dir=data_dir) as name:
+        folders = {part: Path(name) / part for part in ("lower", "upper", "work", "merged")}
+        for folder in folders.values():
+            folder.mkdir()
+        try:
+            mount("overlay", folders["merged"], "overlay", options=_options(**folders))
+        except OSError as error:
+            return f"{data_dir}: {error.strerror}"
+        unmount(folders["merged"])
+    return ""
+
+
+def mount_tree(pod: Pod, tree_id: str, lower: Path, target: Path, app: str = "") -> None:
+    """Mount a tree of the tree store at `target`, with the pod's own layers above it.
+
+    The layers are in `overlay/<tree ID>/{upper,work}/<app>` of the pod; they have no app where the tree is that of
+    stage1. Mounting again after a restart of the host finds what was written before.
+    """
+    mode = lower.stat().st_mode & 0o7777
+    layers = pod.path / FOLDER / tree_id
+    upper, work = layers / "upper" / app, layers / "work" / app
+    layers.mkdir(_MODE, parents=True, exist_ok=True)
+    # A directory of pods may hand its group down; what apps write shall not inherit that.
+    layers.parent.chmod(_MODE)
+    for path, permissions in ((target, mode), (upper, mode), (work, _MODE)):
+        path.mkdir(parents=True, exist_ok=True)
+        path.chmod(permissions)
+    _mount(target, lower, upper, work)
+
+
+def remount(pod: Pod, tree_id: str, lower: Path, target: Path, app: str = "") -> None:
+    """Mount again, somewhere, the layers that `mount_tree` made. Raises `UserError`."""
+    layers = pod.path / FOLDER / tree_id
+    _mount(target, lower, layers / "upper" / app, layers / "work" / app)
+
+
+def _mount(target: Path, lower: Path, upper: Path, work: Path) -> None:
+    try:
+        mount("overlay", target, "overlay", options=_options(lower=lower, upper=upper, work=work))
+    except OSError as error:
+        raise UserError(f"cannot mount an overlay at {target}: {error.strerror}", hint="try --no-overlay") from error
+
+
+def _options(lower: Path, upper: Path, work: Path, **_: Path) -> str:
+    parts = {"lowerdir": lower, "upperdir": upper, "workdir": work}
+    return ",".join(f"{name}={os.fspath(path).translate(_ESCAPES)}" for name, path in parts.items())
