@@ -32,6 +32,10 @@ _REFUSALS = {
 }
 
 
+class UnknownSignerError(UserError):
+    """A signature by a key that is not among those which are trusted."""
+
+
 @dataclass(frozen=True)
 class PublicKey:
     """A key that was imported."""
@@ -168,7 +172,9 @@ def find_signer(
         gpg = open_gpg(home, ["--trust-model", "always", "--no-auto-key-retrieve", "--no-autostart"])
         with signature.open("rb") as stream:
             result = gpg.verify_file(stream, os.fspath(data.absolute()))
-        fingerprint = _good_signer(str(result.stderr), trusted, where or f"{signature}: no good signature of {data.name}")
+        fingerprint = _good_signer(
+            str(result.stderr), trusted, where or f"{signature}: no good signature of {data.name}"
+        )
     return next(key for key in known if key.fingerprint == fingerprint)
 
 
@@ -201,6 +207,7 @@ def _good_signer(output: str, trusted: Collection[str], where: str) -> str:
     its last field is the fingerprint of the primary key. A file may hold several signatures, each after NEWSIG.
     """
     good = False
+    strangers: list[str] = []
     faults: list[str] = []
     for keyword, rest in _STATUS.findall(output):
         fields = rest.split()
@@ -209,9 +216,11 @@ def _good_signer(output: str, trusted: Collection[str], where: str) -> str:
         elif keyword == "VALIDSIG" and good:
             if fields[-1] in trusted:
                 return str(fields[-1])
-            faults.append(f"it was made by {fields[-1]}, which is not the expected key")
+            strangers.append(f"it was made by {fields[-1]}, which is not the expected key")
         elif keyword == "ERRSIG":
-            faults.append(f"it was made by an unknown key, {fields[-1] if len(fields) > 6 else fields[0]}")
+            strangers.append(f"it was made by an unknown key, {fields[-1] if len(fields) > 6 else fields[0]}")
         elif keyword in _REFUSALS:
             faults.append(f"{_REFUSALS[keyword]} ({rest})")
+    if strangers and not faults:
+        raise UnknownSignerError(f"{where}: {strangers[0]}")
     raise UserError(f"{where}: {faults[0] if faults else 'the file holds no OpenPGP signature'}")

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from builder.aci.schema import is_identifier
 from builder.errors import UserError
+from stage0.settings import Settings
 
 _ROOT = "root.d"
 _PREFIX = "prefix.d"
@@ -52,7 +53,7 @@ class Keystore:
         """
         check_prefix(name)
         trusted: dict[str, Path] = {}
-        searches = [(_ROOT, ()), (_PREFIX, tuple(name.split("/")))]
+        searches: tuple[tuple[str, tuple[str, ...]], ...] = ((_ROOT, ()), (_PREFIX, tuple(name.split("/"))))
         for kind, parts in searches:
             for folder in self._folders:
                 for path in _walk(folder / kind, parts):
@@ -62,12 +63,6 @@ class Keystore:
                     else:
                         trusted[fingerprint] = path
         return trusted
-
-    def has_prefix(self, name: str) -> bool:
-        """Is any key there for `name` or a prefix of it, root keys and masks not counted?"""
-        check_prefix(name)
-        parts = tuple(name.split("/"))
-        return any(path.lstat().st_size for folder in self._folders for path in _walk(folder / _PREFIX, parts))
 
     def entries(self) -> tuple[Entry, ...]:
         """Every file of the keystore, the weakest directory first."""
@@ -120,6 +115,13 @@ class Keystore:
         finally:
             temporary.unlink(missing_ok=True)
         return target
+
+
+def open_keystore(settings: Settings) -> Keystore:
+    """The keystore of whoever calls: root has that of rkt, anyone else keys of their own on top of it."""
+    if os.geteuid() == 0:
+        return Keystore((settings.system_config, settings.local_config))
+    return Keystore(settings.config_dirs)
 
 
 def check_prefix(prefix: str) -> None:

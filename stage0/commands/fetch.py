@@ -1,0 +1,51 @@
+"""`rkt fetch`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from builder.errors import UserError
+from stage0.arguments import Takes, images, scan
+from stage0.fetch import Fetcher, PullPolicy
+from stage0.flags import Command, pass_settings
+from stage0.settings import Settings
+from stage0.store import Store
+
+_SHORT = len("sha512-") + 32
+"""Characters of a hash in its short form, as rkt prints it."""
+
+
+@click.command(cls=Command, context_settings={"allow_interspersed_args": False})
+@click.option("--full", is_flag=True, help="print the full image hash after fetching")
+@click.option(
+    "--pull-policy",
+    type=click.Choice([policy.value for policy in PullPolicy]),
+    default=PullPolicy.UPDATE.value,
+    show_default=True,
+    help="when to pull an image",
+)
+@click.option("--store-only", is_flag=True, hidden=True, help="the older name of --pull-policy=never")
+@click.option("--no-store", is_flag=True, hidden=True, help="the older name of --pull-policy=update")
+@click.argument("words", metavar="IMAGE [--signature=FILE]...", nargs=-1, type=click.UNPROCESSED)
+@pass_settings
+def fetch(
+    settings: Settings, full: bool, pull_policy: str, store_only: bool, no_store: bool, words: tuple[str, ...]
+) -> None:
+    """Fetch images and store them in the local store.
+
+    IMAGE is a name such as example.com/app:1.0, the URL of an ACI, or a file. Its signature is looked for beside it;
+    --signature=FILE behind the image names another.
+    """
+    if store_only and no_store:
+        raise UserError("both --store-only and --no-store specified")
+    policy = PullPolicy.NEVER if store_only else PullPolicy.UPDATE if no_store else PullPolicy(pull_policy)
+    apps = images(tuple(scan(words, {"signature": Takes.VALUE}))).apps
+    if not apps:
+        raise UserError("must provide at least one image")
+    with Store(settings.data_dir) as store:
+        fetcher = Fetcher(settings, store, policy)
+        found = [fetcher.fetch(app.image, Path(app.signature) if app.signature else None) for app in apps]
+    for image_id in found:
+        click.echo(image_id if full else image_id[:_SHORT])

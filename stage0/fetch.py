@@ -1,0 +1,155 @@
+"""Fetching images: from a name, a URL or a file to an image ID in the store."""
+
+from __future__ import annotations
+
+import shutil
+from enum import StrEnum
+from pathlib import Path
+from types import MappingProxyType
+from urllib.parse import urlsplit, urlunsplit
+
+from builder.errors import UserError
+from stage0.auth import load_auth
+from stage0.client import Client, Limits, shown
+from stage0.discovery import Discovery
+from stage0.importing import Importer
+from stage0.insecure import Insecure
+from stage0.keystore import open_keystore
+from stage0.progress import tell
+from stage0.reference import (
+    ForeignImage,
+    ImageFile,
+    ImageName,
+    ImageUrl,
+    Reference,
+    StoredImage,
+    parse_reference,
+    with_platform,
+)
+from stage0.remote import Downloader, Source
+from stage0.settings import Settings
+from stage0.store import ImageId, Store
+from stage0.store.locks import scratch_file
+from stage0.trust import Trust
+
+
+class PullPolicy(StrEnum):
+    """When an image is looked for elsewhere than in the store."""
+
+    NEVER = "never"
+    NEW = "new"
+    """Where the store does not have it."""
+    UPDATE = "update"
+    """Always, with the question whether what the store has is still the same."""
+
+
+class Fetcher:
+    """Gets images into a store, which must be open."""
+
+    def __init__(self, settings: Settings, store: Store, policy: PullPolicy, limits: Limits | None = None) -> None:
+        insecure = settings.insecure
+        keystore = open_keystore(settings)
+        client = Client(load_auth(settings.config_dirs), skip_tls_check=Insecure.TLS in insecure, limits=limits)
+        trust = Trust(
+            keystore,
+            client,
+            allow_http=(Insecure.PUBKEY | Insecure.HTTP) in insecure,
+            accept_https=settings.trust_keys_from_https,
+            debug=settings.debug,
+        )
+        self._store = store
+        self._policy = policy
+        self._allow_http = Insecure.HTTP in insecure
+        self._discovery = Discovery(client, allow_http=self._allow_http, debug=settings.debug)
+        self._importer = Importer(store, keystore, insecure)
+        self._downloader = Downloader(client, self._importer, trust)
+
+    def fetch(self, text: str, signature: Path | None = None) -> ImageId:
+        """The image that an argument names; its dependencies are then in the store as well.
+
+        `signature` is a file to use in place of what is expected beside the image. Raises `UserError` for whatever
+        goes wrong; nothing that was not verified is then in the store.
+        """
+        image_id = self._fetch(parse_reference(text), text, signature)
+        self._fetch_dependencies(image_id)
+        return image_id
+
+    def _fetch(self, reference: Reference, text: str, signature: Path | None) -> ImageId:
+        match reference:
+            case StoredImage():
+                return self._store.resolve_id(reference.text)
+            case ImageFile():
+                return self._from_file(reference.path, signature)
+            case ImageUrl():
+                return self._from_url(reference.url, signature)
+            case ImageName():
+                return self._from_name(with_platform(reference), text, signature)
+            case ForeignImage():
+                raise UserError(f"{text}: images of this kind cannot be fetched")
+
+    def _fetch_dependencies(self, image_id: ImageId) -> None:
+        pending, seen = [image_id], {image_id}
+        while pending:
+            for item in self._store.manifest(pending.pop()).get("dependencies", ()):
+                labels = {pair["name"]: pair["value"] for pair in item.get("labels", ())}
+                name = ImageName(item["imageName"], MappingProxyType(labels))
+                found = self._fetch(name, str(name), None)
+                wanted = item.get("imageID", "")
+                if not (wanted.startswith(found) or found.startswith(wanted)):
+                    raise UserError(f"the dependency {name} of {image_id} is {found}, not {wanted} as it must be")
+                if found not in seen:
+                    seen.add(found)
+                    pending.append(found)
+
+    def _from_file(self, path: Path, signature: Path | None) -> ImageId:
+        self._importer.warn()
+        if not path.is_file():
+            raise UserError(f"cannot open the image {path}: no such file")
+        if not self._importer.verifies:
+            return self._importer.add(path, None, str(path))
+        beside = signature or path.with_name(signature_name(path.name))
+        if not beside.is_file():
+            raise UserError(
+                f"cannot open the signature {beside}: no such file",
+                hint="--signature=FILE behind the image names another; --insecure-options=image does without",
+            )
+        with scratch_file(self._store.scratch) as (copy, copied), path.open("rb") as original:
+            # A copy of our own: what was verified is then what is imported.
+            shutil.copyfileobj(original, copy)
+            copy.flush()
+            return self._importer.add(copied, beside, str(path))
+
+    def _from_url(self, url: str, signature: Path | None) -> ImageId:
+        known = None if self._policy is PullPolicy.UPDATE else self._store.get_remote(url)
+        if known is not None:
+            return known.image_id
+        self._require_pulling(shown(url))
+        parts = urlsplit(url)
+        signature_url = urlunsplit(parts._replace(path=signature_name(parts.path)))
+        return self._downloader.get(Source(url, signature_url, signature=signature))
+
+    def _from_name(self, asked: ImageName, text: str, signature: Path | None) -> ImageId:
+        found = None if self._policy is PullPolicy.UPDATE else self._store.find(asked.name, asked.labels)
+        if found is not None:
+            return found
+        self._require_pulling(text)
+        tell(f"searching for app image {text}")
+        endpoint = self._discovery.endpoints(asked)[0]
+        for url in (endpoint.aci, endpoint.signature):
+            if not self._allow_http and urlsplit(url).scheme != "https":
+                raise UserError(
+                    f"discovery of {asked.name!r} led to {shown(url)}, which is not https",
+                    hint="--insecure-options=http allows it",
+                )
+        return self._downloader.get(Source(endpoint.aci, endpoint.signature, asked, signature))
+
+    def _require_pulling(self, text: str) -> None:
+        if self._policy is PullPolicy.NEVER:
+            raise UserError(
+                f"unable to fetch image {text!r}: it is not in the store", hint="--pull-policy=new may look elsewhere"
+            )
+
+
+def signature_name(name: str) -> str:
+    """The name of an image's signature: app.aci.asc for app.aci."""
+    return f"{name.removesuffix('.aci')}.aci.asc"
