@@ -26,6 +26,11 @@ START_TIMEOUT = 300.0
 TEST_TIMEOUT = 900.0
 """Seconds until the guest counts as lost: nested emulation is slow, and each test has bounds of its own."""
 
+MAX_GUESTS = 4
+"""How many outer guests one session starts: the test that ran when one was lost is run again in a new one, because
+then it was qemu's emulation of SVM that failed, not what is tested.
+"""
+
 PASSED_ON = ("PATH", "MKSTAGE1_BUILDDIR", "LKVM_SRC")
 
 
@@ -60,7 +65,7 @@ class Forwarder:
     def __init__(self, workdir: Workdir) -> None:
         self._shared = workdir
         self._worker: _Worker | None = None
-        self._lost = ""
+        self._losses: list[str] = []
 
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
         variant = variant_of(item)
@@ -68,7 +73,7 @@ class Forwarder:
             return None
         try:
             unpack(variant.hypervisor, self._workdir)
-            if self._worker is None and not self._lost:
+            if self._worker is None and len(self._losses) < MAX_GUESTS:
                 self._worker = self._start(item.session)
         except NotBuilt:
             return None
@@ -80,6 +85,11 @@ class Forwarder:
             item.ihook.pytest_runtest_logreport(report=report)
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         return True
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        for loss in self._losses:
+            terminalreporter.section("an outer guest was lost")
+            terminalreporter.write_line(loss)
 
     def pytest_sessionfinish(self) -> None:
         if self._worker is not None:
@@ -96,14 +106,17 @@ class Forwarder:
         return _Worker(OuterGuest(kernel, _command(files, self._workdir), self._workdir / "outer"))
 
     def _run(self, item: pytest.Item) -> list[pytest.TestReport]:
+        """Run a test in the guest, in a new one where the last was lost, and return its reports."""
         rest = item.session.items[item.session.items.index(item) + 1 :]
         following = next((other.nodeid for other in rest if _is_forwarded(other)), None)
-        if self._worker is not None:
+        while len(self._losses) < MAX_GUESTS:
+            if self._worker is None:
+                self._worker = self._start(item.session)
             try:
                 data = self._worker.ask({"run": item.nodeid, "next": following})
                 return [item.config.hook.pytest_report_from_serializable(config=item.config, data=one) for one in data]
             except _Lost as error:
-                self._lost = f"the outer guest was lost: {error}\nIts console:\n{self._worker.guest.tail()}"
+                self._losses.append(f"{item.nodeid}: {error}\n{self._worker.guest.tail()}")
                 self._worker.close()
                 self._worker = None
         return [
@@ -112,7 +125,7 @@ class Forwarder:
                 location=item.location,
                 keywords={},
                 outcome="failed",
-                longrepr=self._lost,
+                longrepr=f"{len(self._losses)} outer guests were lost",
                 when="call",
             )
         ]
