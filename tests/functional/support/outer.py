@@ -17,7 +17,7 @@ from tests.functional.support.outer_kernel import OuterKernel, Unavailable, make
 
 MEMORY = "3G"
 CPUS = 1
-"""With two, qemu's emulation of SVM loses interrupts between them: every other run of the tests stood still for ever."""
+"""With two, qemu's emulation of SVM loses interrupts between them, and now and then both stand still for ever."""
 END_WHEN_STUCK = "panic=-1 softlockup_panic=1 rcupdate.rcu_cpu_stall_timeout=120 sysctl.kernel.panic_on_rcu_stall=1"
 """Kernel parameters: a guest in which a processor no longer answers ends, so that who waits for it learns of it."""
 CHANNEL = "/dev/vport0p1"
