@@ -116,8 +116,7 @@ class Store:
         """
         best: ImageInfo | None = None
         for image in self._index.images_named(name):
-            own = {item["name"]: item["value"] for item in json.loads(image.manifest).get("labels", ())}
-            if labels.items() <= own.items() and (
+            if labels.items() <= image.labels.items() and (
                 best is None or "version" in labels or image.latest or not best.latest
             ):
                 best = image

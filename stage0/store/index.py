@@ -5,6 +5,7 @@ Every change is one immediate transaction. What a killed process began is undone
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -51,6 +52,17 @@ class ImageInfo:
     """Bytes of the uncompressed tar."""
     tree_size: int
     """Bytes of the tree that was rendered from it, 0 where there is none."""
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The labels in the manifest."""
+        return {item["name"]: item["value"] for item in json.loads(self.manifest).get("labels", ())}
+
+    @property
+    def title(self) -> str:
+        """The name, with the version where the image has one."""
+        version = self.labels.get("version")
+        return self.name if version is None else f"{self.name}:{version}"
 
 
 @dataclass(frozen=True)

@@ -73,16 +73,15 @@ class TreeStore:
         self._store.touch(image_id)
         return tree_id
 
-    def check(self, tree_id: TreeId) -> bool | None:
-        """Whether a tree is still what was rendered; None where it is not rendered."""
+    def check(self, tree_id: TreeId) -> str:
+        """What is wrong with a tree that was rendered: it is not what it was; "" where it is."""
         with key_lock(self._locks, tree_id, shared=True):
-            if not self.is_rendered(tree_id):
-                return None
             try:
                 expected = (self.path(tree_id) / _HASH).read_text()
             except FileNotFoundError:
-                return False
-            return summarize(self.path(tree_id)).hash == expected
+                return "cannot read hash file"
+            found = summarize(self.path(tree_id)).hash
+        return "" if found == expected else f"wrong tree hash: {found}, expected: {expected}"
 
     def ids(self) -> tuple[TreeId, ...]:
         """The trees that are there, complete or not."""
