@@ -22,6 +22,14 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+class OptionalValue(click.Option):
+    """An option that may stand without a value, and then has the one called `alone`; a value follows a `=`."""
+
+    def __init__(self, *args: Any, alone: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.alone = alone
+
+
 class Command(click.Command):
     """A command that takes the global flags too, and boolean flags with a value: `--no-overlay=false`."""
 
@@ -30,7 +38,7 @@ class Command(click.Command):
         self.params += global_options()
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, plain_booleans(self, args))
+        return super().parse_args(ctx, plain_words(self, args))
 
 
 class Group(click.Group):
@@ -43,7 +51,7 @@ class Group(click.Group):
         self.params += global_options()
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, plain_booleans(self, args))
+        return super().parse_args(ctx, plain_words(self, args))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -107,19 +115,18 @@ def global_options() -> list[click.Option]:
     ]
 
 
-def plain_booleans(command: click.Command, args: list[str]) -> list[str]:
-    """Rewrite `--flag=true` and `--flag=false`, which rkt's parser takes, for click's, which does not."""
-    switches = {
-        name: option
-        for option in command.params
-        if isinstance(option, click.Option) and option.is_flag and option.is_bool_flag
-        for name in option.opts
-    }
+def plain_words(command: click.Command, args: list[str]) -> list[str]:
+    """Rewrite `--flag=true`, `--flag=false` and options without their value, for click, which does not know them."""
+    options = {name: option for option in command.params if isinstance(option, click.Option) for name in option.opts}
+    switches = {name: option for name, option in options.items() if option.is_flag and option.is_bool_flag}
     end = args.index("--") if "--" in args else len(args)
     plain: list[str] = []
     for word in args[:end]:
         name, equals, value = word.partition("=")
-        if not equals or name not in switches:
+        option = options.get(word)
+        if isinstance(option, OptionalValue):
+            plain.append(f"{word}={option.alone}")
+        elif not equals or name not in switches:
             plain.append(word)
         elif value in _TRUE:
             plain.append(name)

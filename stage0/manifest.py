@@ -13,6 +13,7 @@ from builder.errors import UserError
 from builder.version import VERSION
 from stage0 import values
 from stage0.arguments import App
+from stage0.store.manifest import canonical
 from stage0.values import Fields
 
 KIND = "PodManifest"
@@ -92,17 +93,17 @@ def check_names(items: Iterable[Fields], what: str) -> None:
 
 def _runtime_app(image: AppImage, mounts: Sequence[Fields], environment: Environment, ids: tuple[int, int]) -> Fields:
     given, manifest = image.app, image.manifest
-    app = _app_section(manifest.get("app"))
-    if app is None and not given.exec:
+    app: Fields = dict(manifest.get("app") or {})
+    if not app and not given.exec:
         raise UserError(
             f"image {image.image_id} has no app section and --exec argument is not provided",
             hint=f"{given.image} --exec=PROGRAM",
         )
-    app = app or {"exec": None, "user": str(ids[0]), "group": str(ids[1])}
+    app = app or {"user": str(ids[0]), "group": str(ids[1])}
     if given.exec:
         app["exec"] = [given.exec]
     if given.arguments:
-        app["exec"] = [*(app["exec"] or ()), *given.arguments]
+        app["exec"] = [*(app.get("exec") or ()), *given.arguments]
     for key, value in {
         "workingDirectory": given.working_dir,
         "user": given.user,
@@ -119,7 +120,7 @@ def _runtime_app(image: AppImage, mounts: Sequence[Fields], environment: Environ
     runtime: Fields = {
         "name": image.name,
         "image": {"name": manifest["name"], "id": image.image_id, "labels": manifest.get("labels")},
-        "app": _ordered_app(app),
+        "app": canonical({"app": app})["app"],
         "readOnlyRootFS": given.readonly_rootfs,
         "mounts": _first_of_each_path([*given.mounts, *mounts]),
         "annotations": [{"name": name, "value": value} for name, value in given.annotations.items()],
@@ -127,54 +128,6 @@ def _runtime_app(image: AppImage, mounts: Sequence[Fields], environment: Environ
     if not runtime["image"]["labels"]:
         del runtime["image"]["labels"]
     return {key: value for key, value in runtime.items() if value}
-
-
-_OMITTED_WHEN_EMPTY = (
-    "supplementaryGIDs",
-    "workingDirectory",
-    "environment",
-    "mountPoints",
-    "ports",
-    "isolators",
-    "userAnnotations",
-    "userLabels",
-)
-
-
-def _app_section(section: Mapping[str, Any] | None) -> Fields | None:
-    """The app section of an image manifest with the values that rkt fills in."""
-    if section is None:
-        return None
-    app = dict(section)
-    app.setdefault("exec", None)
-    app["eventHandlers"] = [{"name": item["name"], "exec": item["exec"]} for item in section.get("eventHandlers") or ()]
-    app["mountPoints"] = [
-        {"name": item["name"], "path": item["path"]} | ({"readOnly": True} if item.get("readOnly") else {})
-        for item in section.get("mountPoints") or ()
-    ]
-    app["ports"] = [
-        {
-            "name": item["name"],
-            "protocol": item["protocol"],
-            "port": item["port"],
-            "count": item.get("count") or 1,
-            "socketActivated": bool(item.get("socketActivated")),
-        }
-        for item in section.get("ports") or ()
-    ]
-    app["isolators"] = [{"name": item["name"], "value": item["value"]} for item in section.get("isolators") or ()]
-    return app
-
-
-def _ordered_app(app: Fields) -> Fields:
-    """Go's order of the fields, and of the keys of maps; what is empty is left out as Go leaves it out."""
-    for key in ("userAnnotations", "userLabels"):
-        app[key] = dict(sorted((app.get(key) or {}).items()))
-    ordered: Fields = {"exec": app["exec"]}
-    if app.get("eventHandlers"):
-        ordered["eventHandlers"] = app["eventHandlers"]
-    ordered |= {"user": app["user"], "group": app["group"]}
-    return ordered | {key: app[key] for key in _OMITTED_WHEN_EMPTY if app.get(key)}
 
 
 def _isolators(own: Sequence[Fields], given: Mapping[str, Fields]) -> list[Fields]:

@@ -48,8 +48,8 @@ def mount_tree(pod: Pod, tree_id: str, lower: Path, target: Path, app: str = "")
     _mount(target, lower, upper, work)
 
 
-def remount(pod: Pod, tree_id: str, lower: Path, target: Path, app: str = "") -> None:
-    """Mount again, somewhere, the layers that `mount_tree` made. Raises `UserError`."""
+def mount_layers(pod: Pod, tree_id: str, lower: Path, target: Path, app: str) -> None:
+    """Mount the layers that `mount_tree` made somewhere else. Raises `UserError`."""
     layers = pod.path / FOLDER / tree_id
     _mount(target, lower, layers / "upper" / app, layers / "work" / app)
 

@@ -10,10 +10,13 @@ lock is a flock on the directory itself, so that it moves with it, and ends with
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import fcntl
 import json
 import os
 import re
+import stat
 import sys
 import uuid
 from collections.abc import Iterator
@@ -77,6 +80,7 @@ VISIBLE = (Folder.PREPARE, Folder.PREPARED, Folder.RUN, Folder.EXITED_GARBAGE)
 """The folders whose pods are listed and found by their UUID."""
 
 _DIRECTORY_MODE = 0o750
+_LARGEST_FILE = 64 << 20
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -156,6 +160,11 @@ class Pod:
         fcntl.flock(self.descriptor, fcntl.LOCK_UN)
         self._owned = False
 
+    def sync(self) -> None:
+        """Bring the file system of the pod to the disk."""
+        if ctypes.CDLL(None, use_errno=True).syncfs(self.descriptor) != 0:
+            raise OSError(ctypes.get_errno(), "cannot be synchronized", str(self.path))
+
     def move(self, folder: Folder) -> None:
         """Rename the directory into another folder, lastingly. Raises `UserError` if somebody else was faster."""
         target = self._pods_dir / folder.value
@@ -166,12 +175,30 @@ class Pod:
         _sync(target)
         self.folder = folder
         self.state = _STATES[folder][self._owned]
+        if folder is Folder.PREPARED:
+            self.unlock()
 
     def read(self, name: str) -> bytes:
-        """The content of a file of the pod. Raises `FileNotFoundError` where there is none."""
-        descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.descriptor)
-        with os.fdopen(descriptor, "rb") as stream:
-            return stream.read()
+        """The content of a file of the pod. Raises `OSError`, and `FileNotFoundError` where there is none.
+
+        A guest may have written the file or a directory on the way: neither links nor pipes are followed.
+        """
+        *folders, file = name.split("/")
+        directory = os.dup(self.descriptor)
+        try:
+            for folder in folders:
+                flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+                below = os.open(folder, flags, dir_fd=directory)
+                os.close(directory)
+                directory = below
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            with os.fdopen(os.open(file, flags, dir_fd=directory), "rb") as stream:
+                status = os.fstat(stream.fileno())
+                if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST_FILE:
+                    raise OSError(errno.EINVAL, "not a file of a reasonable size", name)
+                return stream.read(_LARGEST_FILE)
+        finally:
+            os.close(directory)
 
     def has(self, name: str) -> bool:
         """Whether the pod has a file of this name."""
@@ -181,15 +208,11 @@ class Pod:
             return False
         return True
 
-    def write(self, name: str, data: bytes = b"", mode: int = 0o640) -> None:
-        """Write a file of the pod; its name is there once it is whole."""
-        temporary = f".{name}.tmp"
-        descriptor = os.open(
-            temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode, dir_fd=self.descriptor
-        )
-        with os.fdopen(descriptor, "wb") as stream:
+    def write(self, name: str, data: bytes = b"", *, mode: int = 0o640) -> None:
+        """Write a file of the pod, which nobody else does yet."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(name, flags, mode, dir_fd=self.descriptor), "wb") as stream:
             stream.write(data)
-        os.rename(temporary, name, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
 
     def modified(self, name: str) -> int | None:
         """When a file of the pod was changed last, in nanoseconds since 1970; None where there is none."""

@@ -13,6 +13,8 @@ from stage0.insecure import Insecure
 SYSTEM_CONFIG = Path("/usr/lib/rkt")
 LOCAL_CONFIG = Path("/etc/rkt")
 DATA_DIR = Path("/var/lib/rkt")
+PREPARE_LOCK = "prepareLock"
+"""A lock in `Settings.locks_dir`: shared by who prepares pods, held alone by who removes trees (rkt, common)."""
 
 
 @dataclass(frozen=True)

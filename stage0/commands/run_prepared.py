@@ -1,0 +1,40 @@
+"""`rkt run-prepared`."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from builder.errors import UserError
+from stage0 import pod as pods
+from stage0.flags import Command, pass_settings
+from stage0.launch import run
+from stage0.overlay import unsupported
+from stage0.pod import State
+from stage0.run_flags import launch, require_one_app, run_options
+from stage0.settings import Settings
+from stage0.store import Store, TreeStore
+
+
+@click.command(cls=Command)
+@run_options
+@click.argument("uuid")
+@pass_settings
+def run_prepared(settings: Settings, /, uuid: str, **given: Any) -> None:
+    """Run a prepared application pod in rkt."""
+    how = launch(given, settings, local_config=False)
+    pod = pods.find(settings.pods_dir, uuid)
+    if pod.state is not State.PREPARED or not pod.try_lock():
+        raise UserError(f"pod {pod.uuid} is not prepared")
+    require_one_app(how, len(pod.manifest()["apps"]))
+    if how.register:
+        from stage0.metadata.client import check_available
+
+        check_available()
+    if pod.uses_overlay and (reason := unsupported(settings.data_dir)):
+        raise UserError(f"unable to run prepared overlay-enabled pod: overlay not supported: {reason}")
+    with Store(settings.data_dir) as store:
+        trees = TreeStore(store)
+    run(pod, trees, how, os.environ)

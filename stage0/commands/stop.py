@@ -1,0 +1,46 @@
+"""`rkt stop`."""
+
+from __future__ import annotations
+
+import click
+
+from builder.errors import UserError
+from stage0 import pod as pods
+from stage0 import stage1
+from stage0.chosen import chosen_uuids, uuid_file_option
+from stage0.collect import note
+from stage0.flags import Command, pass_settings
+from stage0.pod import State
+from stage0.settings import Settings
+from stage0.stage1 import Stage1
+
+
+@click.command(cls=Command)
+@click.option("--force", is_flag=True, help="forced stopping")
+@uuid_file_option
+@click.argument("uuid", nargs=-1)
+@pass_settings
+def stop(settings: Settings, force: bool, uuid_file: str | None, uuid: tuple[str, ...]) -> None:
+    """Stop pods."""
+    failed = 0
+    for prefix in chosen_uuids(uuid, uuid_file):
+        try:
+            _stop(settings, prefix, force)
+        except UserError as error:
+            note(f"error stopping {prefix}: {error}")
+            failed += 1
+    if failed:
+        raise UserError(f"failed to stop {failed} pod(s)")
+
+
+def _stop(settings: Settings, prefix: str, force: bool) -> None:
+    with pods.find(settings.pods_dir, prefix) as pod:
+        if pod.state.after_run:
+            click.echo(f'pod "{pod.uuid}" is already stopped')
+            return
+        if pod.state is not State.RUNNING:
+            raise UserError(f"pod {pod.uuid} is not running")
+        status = stage1.stop(pod, Stage1.of(pod), force=force)
+        if status != 0:
+            raise UserError(f"exit status {status}")
+        click.echo(f'"{pod.uuid}"')

@@ -1,0 +1,82 @@
+"""Making a pod from the command line: its images found, its trees laid out, its manifest written."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from builder.errors import UserError
+from stage0 import pod as pods
+from stage0.fetch import Fetcher
+from stage0.manifest import AppImage, pod_manifest
+from stage0.overlay import unsupported
+from stage0.pod import Pod
+from stage0.pod_flags import PodFlags
+from stage0.pod_schema import read_pod_manifest
+from stage0.prepare import PodApp, Stores, prepare_trees, write_manifest
+from stage0.settings import PREPARE_LOCK, Settings
+from stage0.stage1_image import Defaults, Stage1Images, program_directory
+from stage0.store import ImageId, Store
+from stage0.store.locks import key_lock
+from stage0.store.manifest import encode
+
+
+def new_pod(settings: Settings, store: Store, flags: PodFlags, announce: Callable[[str], None]) -> Pod:
+    """A pod that is prepared, but still in the folder of those being prepared, and locked.
+
+    `announce` gets its UUID before the work begins. Raises `UserError`; the directory is garbage then.
+    """
+    stage1 = _stage1(settings, store, flags)
+    manifest, apps = (
+        _manifest_of_file(flags.manifest) if flags.manifest else _manifest_of_images(settings, store, flags)
+    )
+    overlay = flags.overlay and _overlay_works(settings)
+    pod = pods.create(settings.pods_dir)
+    try:
+        announce(pod.uuid)
+        with key_lock(settings.locks_dir, PREPARE_LOCK, shared=True):
+            prepare_trees(pod, Stores(store), stage1, apps, overlay=overlay)
+            write_manifest(pod, manifest)
+    except BaseException:
+        pod.close()
+        raise
+    return pod
+
+
+def _overlay_works(settings: Settings) -> bool:
+    reason = unsupported(settings.data_dir)
+    if reason:
+        print(f"rkt: disabling overlay support: {reason}", file=sys.stderr)
+    return not reason
+
+
+def _stage1(settings: Settings, store: Store, flags: PodFlags) -> ImageId:
+    images = Stage1Images(settings, store, Defaults.load(), program_directory())
+    return images.select(*flags.stage1) if flags.stage1 else images.default()
+
+
+def _manifest_of_images(settings: Settings, store: Store, flags: PodFlags) -> tuple[bytes, list[PodApp]]:
+    fetcher = Fetcher(settings, store, flags.policy)
+    images = []
+    for app in flags.images.apps:
+        image_id = fetcher.fetch(app.image, Path(app.signature) if app.signature else None)
+        images.append(AppImage(app, image_id, store.manifest(image_id)))
+    manifest = pod_manifest(
+        images,
+        mounts=flags.images.mounts,
+        volumes=flags.volumes,
+        ports=flags.ports,
+        environment=flags.environment,
+        ids=(os.getuid(), os.getgid()),
+    )
+    return encode(manifest).encode(), [PodApp(image.name, ImageId(image.image_id)) for image in images]
+
+
+def _manifest_of_file(path: Path) -> tuple[bytes, list[PodApp]]:
+    data, manifest = read_pod_manifest(path)
+    apps = [PodApp(app["name"], ImageId(app["image"]["id"])) for app in manifest["apps"]]
+    if not apps:
+        raise UserError(f"{path}: pod must contain at least one application")
+    return data, apps
