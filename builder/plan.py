@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from builder import image, launcher
+from builder import guest, image, launcher
 from builder.config import BuildConfig
 from builder.errors import UserError
 from builder.flavor import Flavor, load
@@ -29,6 +29,7 @@ def plan(config: BuildConfig) -> Plan:
     if not flavors:
         return Plan(())
     steps = [*_packages(config), *kernel.steps(config), userland.step(config), launcher.step(config)]
+    steps.append(guest.step(config))
     if "lkvm" in config.hypervisors:
         steps += lkvm.steps(config)
     if "qemu" in config.hypervisors:
@@ -80,7 +81,10 @@ def _archive(config: BuildConfig, flavor: Flavor, hypervisor: str, flavored: Ste
             hint=f"{flavor.folder / 'flavor.toml'} knows {', '.join(flavor.kernels)}",
         )
     layers = {userland.NAME: "userland", launcher.NAME: "launcher", flavored.name: "flavor"}
-    parts = [image.Part(kernel.COMPILE_STEP, flavor.kernels[hypervisor], KERNEL_IMAGE, "kernel")]
+    parts = [
+        image.Part(kernel.COMPILE_STEP, flavor.kernels[hypervisor], KERNEL_IMAGE, "kernel"),
+        image.Part(guest.NAME, guest.PROGRAM, guest.PATH, "launcher"),
+    ]
     if hypervisor == "lkvm":
         parts.append(image.Part(lkvm.NAME, lkvm.PROGRAM, "lkvm", "lkvm"))
     else:

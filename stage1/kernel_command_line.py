@@ -9,18 +9,21 @@ from stage1.errors import UserError
 EXTRA_VARIABLE = "RKT_HYPERVISOR_EXTRA_KERNEL_PARAMS"
 ROOT_TAG = "rootfs"
 """Mount tag of the 9p share that is the guest's root."""
+POD_TAG = "pod"
+"""Mount tag of the same directory for what the pod writes; stage1/guest/start.c mounts it."""
+SHARES = (ROOT_TAG, POD_TAG)
 
 _LENGTH = 2047
 """COMMAND_LINE_SIZE of x86 without the closing NUL."""
 
-# 9p: `mmap` is the only cache mode that lets journald and others map files and still loses nothing when the VM is
-# killed. A tag without /dev/ needs no block layer and no word of the kernel about a device that does not exist.
+# The root is cached without any check: nothing may change it while the pod runs, and read-only keeps the guest from it.
+# A tag without /dev/ needs no block layer and no word of the kernel about a device that does not exist.
 _ROOT = (
     f"root={ROOT_TAG}",
     "rootfstype=9p",
-    "rootflags=trans=virtio,version=9p2000.L,cache=mmap,msize=262144",
-    "rw",
-    "init=/usr/lib/systemd/systemd",
+    "rootflags=trans=virtio,version=9p2000.L,cache=loose,msize=262144",
+    "ro",
+    "init=/usr/lib/stage1/start",
 )
 # A guest's clocks and interrupts need no checks of real hardware's faults; a panic ends the VM.
 _COMMON = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from stage1.hypervisor import Command, Machine
-from stage1.kernel_command_line import ROOT_TAG, kernel_command_line
+from stage1.kernel_command_line import SHARES, kernel_command_line
 from stage1.network.nic import lkvm_arguments
 
 # lkvm would put these before ours, and others with them, if --nodefaults did not keep it from adding any: there is no
@@ -21,7 +21,7 @@ _KERNEL_PARAMETERS = (
 
 
 def lkvm_command(machine: Machine) -> Command:
-    """lkvm without anything but a 9p share, a console, network cards and CPUs. The console's escape is `Ctrl-a x`.
+    """lkvm without anything but 9p shares, a console, network cards and CPUs. The console's escape is `Ctrl-a x`.
 
     Its socket is made in `.lkvm` of the home directory. With `.` that is the pod directory, and the name stays below
     the 108 bytes that a socket's name can have. Its reader of standard input never stops at the end of a file.
@@ -34,7 +34,7 @@ def lkvm_command(machine: Machine) -> Command:
         *("--cpus", str(machine.resources.cpus), "--mem", f"{machine.resources.memory_mib}M"),
         *("--console", "virtio"),
         *("--kernel", f"{machine.image}/kernel_image", "--params", kernel),
-        *("--9p", f"{machine.image},{ROOT_TAG}"),
+        *(word for tag in SHARES for word in ("--9p", f"{machine.image},{tag}")),
         *lkvm_arguments(machine.nics),
     )
     return Command(arguments, {**machine.environment, "HOME": "."}, channel="", needs_quiet_stdin=True)

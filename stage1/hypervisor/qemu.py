@@ -7,7 +7,7 @@ import os
 from stage1.accel import Accel
 from stage1.channel.prepare import FIFOS, QEMU_PORT
 from stage1.hypervisor import Command, Machine
-from stage1.kernel_command_line import ROOT_TAG, kernel_command_line
+from stage1.kernel_command_line import SHARES, kernel_command_line
 from stage1.network.nic import qemu_arguments
 
 # A triple fault resets every machine that qemu knows, and -no-reboot makes the reset the end. An emulated CPU does not
@@ -18,7 +18,7 @@ _VHOST = "/dev/vhost-net"
 
 
 def qemu_command(machine: Machine) -> Command:
-    """qemu without anything but a 9p share, a console, network cards and CPUs. The console's escape is `Ctrl-a x`."""
+    """qemu without anything but 9p shares, a console, network cards and CPUs. The console's escape is `Ctrl-a x`."""
     parameters = _KERNEL_PARAMETERS[machine.accel]
     kernel = kernel_command_line(parameters, debug=machine.debug, environment=machine.environment)
     cpus = machine.resources.cpus
@@ -33,9 +33,7 @@ def qemu_command(machine: Machine) -> Command:
         # A kernel without ACPI reads the firmware's MP table, which lists one CPU for each socket.
         *("-smp", f"{cpus},sockets={cpus},cores=1,threads=1", "-m", f"{machine.resources.memory_mib}M"),
         *("-kernel", f"{machine.image}/kernel_image", "-append", kernel),
-        # Apps may be on file systems of their own (overlays), hence the remapping of inode numbers.
-        *("-fsdev", f"local,id=root,path={machine.image},security_model=none,multidevs=remap"),
-        *("-device", f"virtio-9p-pci,fsdev=root,mount_tag={ROOT_TAG}"),
+        *(word for tag in SHARES for word in _share(machine.image, tag)),
         *("-chardev", "stdio,id=console,mux=on,signal=off"),
         *("-device", "virtio-serial-pci", "-device", "virtconsole,chardev=console"),
         *("-chardev", f"pipe,id=channel,path={FIFOS}"),
@@ -43,3 +41,9 @@ def qemu_command(machine: Machine) -> Command:
         *qemu_arguments(machine.nics, vhost=vhost),
     )
     return Command(arguments, machine.environment, QEMU_PORT)
+
+
+def _share(directory: str, tag: str) -> tuple[str, ...]:
+    # Apps may be on file systems of their own (overlays), hence the remapping of inode numbers.
+    files = f"local,id={tag},path={directory},security_model=none,multidevs=remap"
+    return ("-fsdev", files, "-device", f"virtio-9p-pci,fsdev={tag},mount_tag={tag}")

@@ -8,8 +8,8 @@ def test_the_order_is_hypervisor_common_extra() -> None:
     words = kernel_command_line(["reboot=t"], debug=False, environment={EXTRA_VARIABLE: "  a=1   b "}).split(" ")
     assert words[0] == "reboot=t"
     assert words[-2:] == ["a=1", "b"]
-    assert {"root=rootfs", "rootfstype=9p", "rw", "console=hvc0", "quiet", "systemd.show_status=false"} <= set(words)
-    assert any(word.startswith("rootflags=trans=virtio,version=9p2000.L,cache=mmap") for word in words)
+    assert {"root=rootfs", "rootfstype=9p", "ro", "console=hvc0", "quiet", "systemd.show_status=false"} <= set(words)
+    assert any(word.startswith("rootflags=trans=virtio,version=9p2000.L,cache=loose") for word in words)
 
 
 def test_debug_is_not_quiet() -> None:
