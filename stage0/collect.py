@@ -18,6 +18,7 @@ from stage0.settings import Settings
 from stage0.stage1 import EntryPoint, Stage1
 from stage0.store import Store, TreeId, TreeStore
 from stage0.store.files import remove_tree
+from stage0.text import duration
 
 
 def note(text: str) -> None:
@@ -28,19 +29,19 @@ def note(text: str) -> None:
 def remove(settings: Settings, pod: Pod) -> None:
     """Remove a pod that does not run, whatever its state. Raises `UserError` for one that somebody works on."""
     if pod.state is State.RUNNING:
-        raise UserError(f"pod {pod.uuid} is currently running", hint=f"rkt stop {pod.uuid}")
+        raise UserError(f'pod "{pod.uuid}" is currently running', hint=f"rkt stop {pod.uuid}")
     if pod.state in (State.EMBRYO, State.PREPARING):
-        raise UserError(f"pod {pod.uuid} is currently being prepared")
+        raise UserError(f'pod "{pod.uuid}" is currently being prepared')
     if pod.state is State.ABORTED_PREPARE:
-        note(f"moving failed prepare {pod.uuid} to garbage")
+        note(f'moving failed prepare "{pod.uuid}" to garbage')
         pod.move(Folder.GARBAGE)
     elif pod.state is State.PREPARED:
-        note(f"moving expired prepared pod {pod.uuid} to garbage")
+        note(f'moving expired prepared pod "{pod.uuid}" to garbage')
         pod.move(Folder.GARBAGE)
     elif pod.state is State.EXITED:
         pod.move(Folder.EXITED_GARBAGE)
     if not pod.try_lock():
-        raise UserError(f"pod {pod.uuid} is currently being deleted")
+        raise UserError(f'pod "{pod.uuid}" is currently being deleted')
     delete(settings, pod)
 
 
@@ -95,16 +96,16 @@ def mark(settings: Settings) -> None:
     """Move what has exited, and what was never prepared to the end, to the garbage."""
     for pod in pods.walk(settings.pods_dir, Folder.RUN, Folder.PREPARE):
         if pod.state is State.EXITED:
-            _move(pod, Folder.EXITED_GARBAGE, f"moving pod {pod.uuid} to garbage")
+            _move(pod, Folder.EXITED_GARBAGE, f'moving pod "{pod.uuid}" to garbage')
         elif pod.state is State.ABORTED_PREPARE:
-            _move(pod, Folder.GARBAGE, f"moving failed prepare {pod.uuid} to garbage")
+            _move(pod, Folder.GARBAGE, f'moving failed prepare "{pod.uuid}" to garbage')
 
 
 def expire_prepared(settings: Settings, age: float) -> None:
     """Move what was prepared `age` seconds ago and never run to the garbage."""
     for pod in pods.walk(settings.pods_dir, Folder.PREPARED):
         if _changed_before(pod, age):
-            _move(pod, Folder.GARBAGE, f"moving expired prepared pod {pod.uuid} to garbage")
+            _move(pod, Folder.GARBAGE, f'moving expired prepared pod "{pod.uuid}" to garbage')
 
 
 def empty(settings: Settings, grace_period: float) -> Iterator[str]:
@@ -114,7 +115,7 @@ def empty(settings: Settings, grace_period: float) -> Iterator[str]:
     """
     for pod in pods.walk(settings.pods_dir, Folder.EXITED_GARBAGE, Folder.GARBAGE):
         if pod.folder is Folder.EXITED_GARBAGE and not _changed_before(pod, grace_period):
-            note(f"pod {pod.uuid} not removed: still within grace period ({grace_period:g}s)")
+            note(f'pod "{pod.uuid}" not removed: still within grace period ({duration(grace_period)})')
         elif pod.try_lock():
             yield pod.uuid
             try:

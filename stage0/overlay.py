@@ -39,12 +39,14 @@ def mount_tree(pod: Pod, tree_id: str, lower: Path, target: Path, app: str = "")
     mode = lower.stat().st_mode & 0o7777
     layers = pod.path / FOLDER / tree_id
     upper, work = layers / "upper" / app, layers / "work" / app
+    parents = {layers / "upper": mode, layers / "work": _MODE}
     layers.mkdir(_MODE, parents=True, exist_ok=True)
     # A directory of pods may hand its group down; what apps write shall not inherit that.
     layers.parent.chmod(_MODE)
-    for path, permissions in ((target, mode), (upper, mode), (work, _MODE)):
-        path.mkdir(parents=True, exist_ok=True)
-        path.chmod(permissions)
+    for path, permissions in (parents | {target: mode, upper: mode, work: _MODE}).items():
+        if not path.is_dir():
+            path.mkdir()
+            path.chmod(permissions)
     _mount(target, lower, upper, work)
 
 

@@ -84,3 +84,15 @@ def parse_duration(text: str) -> float:
     parts = re.findall(r"([0-9.]+)([a-z\u00b5\u03bc]+)", text)
     seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
     return -seconds if text.startswith("-") else seconds
+
+
+def duration(seconds: float) -> str:
+    """Seconds as Go writes a duration: "30m0s", "1.5s"."""
+    hours, rest = divmod(abs(seconds), _HOUR)
+    minutes, rest = divmod(rest, _MINUTE)
+    text = f"{rest:.9f}".rstrip("0").rstrip(".") + "s"
+    if hours or minutes:
+        text = f"{minutes:.0f}m{text}"
+    if hours:
+        text = f"{hours:.0f}h{text}"
+    return f"-{text}" if seconds < 0 else text

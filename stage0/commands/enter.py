@@ -29,7 +29,7 @@ def enter(settings: Settings, app: str | None, uuid: str, command: tuple[str, ..
     """Enter an app of the running pod UUID: run a command there, /bin/bash unless another is named."""
     pod = pods.find(settings.pods_dir, uuid)
     if pod.state is not State.RUNNING:
-        raise UserError(f"pod {pod.uuid} isn't currently running")
+        raise UserError(f'pod "{pod.uuid}" isn\'t currently running')
     pid = wait_for_pid(pod)
     name = chosen_app(pod, app, "enter")["name"]
     if not command:

@@ -27,7 +27,7 @@ def run_prepared(settings: Settings, /, uuid: str, **given: Any) -> None:
     how = launch(given, settings, local_config=False)
     pod = pods.find(settings.pods_dir, uuid)
     if pod.state is not State.PREPARED or not pod.try_lock():
-        raise UserError(f"pod {pod.uuid} is not prepared")
+        raise UserError(f'pod "{pod.uuid}" is not prepared')
     require_one_app(how, len(pod.manifest()["apps"]))
     if how.register:
         from stage0.metadata.client import check_available

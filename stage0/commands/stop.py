@@ -39,7 +39,7 @@ def _stop(settings: Settings, prefix: str, force: bool) -> None:
             click.echo(f'pod "{pod.uuid}" is already stopped')
             return
         if pod.state is not State.RUNNING:
-            raise UserError(f"pod {pod.uuid} is not running")
+            raise UserError(f'pod "{pod.uuid}" is not running')
         status = stage1.stop(pod, Stage1.of(pod), force=force)
         if status != 0:
             raise UserError(f"exit status {status}")
