@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from builder import guest, image, launcher
+from builder import guest, image, launcher, rkt
 from builder.config import BuildConfig
 from builder.errors import UserError
 from builder.flavor import Flavor, load
@@ -28,13 +28,13 @@ def plan(config: BuildConfig) -> Plan:
     flavors = [load(config.srcdir / "flavors" / name) for name in config.flavors]
     if not flavors:
         return Plan(())
-    steps = [*_packages(config), *kernel.steps(config), userland.step(config), launcher.step(config)]
+    steps = [rkt.step(config), *_packages(config), *kernel.steps(config), userland.step(config), launcher.step(config)]
     steps.append(guest.step(config))
     if "lkvm" in config.hypervisors:
         steps += lkvm.steps(config)
     if "qemu" in config.hypervisors:
         steps.append(qemu.step(config))
-    products: list[Product] = []
+    products = [Product(rkt.NAME, rkt.PROGRAM, rkt.PROGRAM)]
     for flavor in flavors:
         flavored = image.flavor_step(config, flavor, _values(config, flavor))
         steps.append(flavored)

@@ -11,6 +11,7 @@ from enum import Enum
 from pathlib import Path
 
 from builder.errors import UserError
+from builder.version import VERSION
 from stage0.fetch import Fetcher, PullPolicy
 from stage0.insecure import Insecure
 from stage0.settings import Settings
@@ -42,8 +43,9 @@ class Defaults:
 
     @classmethod
     def load(cls) -> Defaults:
-        """The values that this program was built with."""
-        return cls(**json.loads(pkgutil.get_data("stage0", "defaults.json") or b""))
+        """The values that this program was built with; without a version of its own the image has that of rkt."""
+        values: dict[str, str] = json.loads(pkgutil.get_data("stage0", "defaults.json") or b"")
+        return cls(**values | {"stage1_version": values["stage1_version"] or VERSION})
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any, Protocol
 
-from isal import igzip_threaded
-
 from builder.aci.components import COMPONENTS_PATH, read_components, sizes_by_component
 from builder.aci.layers import FILE_MODE, Kind, Node, merge
 from builder.errors import UserError
@@ -244,6 +242,8 @@ def _compressor(compression: Compression, out: _Tail) -> Iterator[_Writer]:
         yield _Xz(packer, out.write)
         out.write(packer.flush())
     else:
+        from isal import igzip_threaded  # compiled, and so not part of rkt, which uses other things of this module
+
         options = {"compresslevel": _GZIP_LEVEL, "threads": -1, "block_size": _CHUNK}
         with igzip_threaded.open(out, "wb", **options) as stream:  # type: ignore[no-untyped-call]
             yield stream

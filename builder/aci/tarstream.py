@@ -22,9 +22,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO, cast
 
-from isal import igzip, isal_zlib
-
 from builder.errors import UserError
+
+try:
+    from isal import igzip, isal_zlib
+except ImportError:  # rkt as a single file has no compiled modules in it
+    import gzip as igzip  # type: ignore[no-redef]
+    import zlib as isal_zlib  # type: ignore[no-redef]
 
 _CHUNK = 1 << 20
 _BLOCK = tarfile.BLOCKSIZE
