@@ -39,8 +39,8 @@ class _Attributes:
 class Extractor:
     """Fills an existing directory. A context manager: at its end, without an error, directories get their attributes.
 
-    Names are those that `Layout.admit` returned. Owners, and attributes that only root may set, are left out where
-    this process is not root; so are device nodes. The umask does not count.
+    Names are those that `Layout.admit` returned. The umask does not count. Where this process is not root, owners,
+    device nodes and attributes that only root may set are left out, and modes let the owner read and write: root could.
     """
 
     def __init__(self, root: Path) -> None:
@@ -75,8 +75,10 @@ class Extractor:
             raise UserError(f"{self._root / name}: cannot be extracted: {error.strerror}") from error
 
     def _make(self, name: str, entry: Entry, content: Iterable[bytes], link_to: str) -> None:
-        attributes = _Attributes(entry.mode, entry.uid, entry.gid, min(max(entry.mtime, 0), _LATEST))
-        if entry.type is EntryType.DIRECTORY:
+        is_directory = entry.type is EntryType.DIRECTORY
+        mode = entry.mode if self._is_root else entry.mode | (0o700 if is_directory else 0o600)
+        attributes = _Attributes(mode, entry.uid, entry.gid, min(max(entry.mtime, 0), _LATEST))
+        if is_directory:
             self._enter(name)
             self._directories[name] = attributes
             return
