@@ -3,13 +3,43 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
 
 from stage1.errors import UserError
-from stage1.syscalls import MS_BIND, MS_RDONLY, MS_REC, MS_REMOUNT, MS_SLAVE, mount, unshare_mounts
+from stage1.syscalls import (
+    MS_BIND,
+    MS_NOATIME,
+    MS_NODEV,
+    MS_NODIRATIME,
+    MS_NOEXEC,
+    MS_NOSUID,
+    MS_RDONLY,
+    MS_REC,
+    MS_RELATIME,
+    MS_REMOUNT,
+    MS_SLAVE,
+    mount,
+    unshare_mounts,
+)
 
-# Everything of the image that the host executes, now or later (gc, stop). A guest could otherwise put programs of its
-# own there, which root would run on the host. A mount point cannot be renamed or removed either.
-_EXECUTED_ON_HOST = ("usr", "etc/rkt", "init", "gc", "stop_kvm", "enter_kvm", "lkvm", "qemu", "kernel_image")
+# A mount point cannot be renamed or removed: so nobody puts another folder in its place.
+_KEPT = ("etc",)
+# Everything of the image that the host executes, now or later (gc, stop), and what it believes. A guest could otherwise
+# put programs of its own there, which root would run on the host.
+_READ_ONLY = ("usr", "etc/rkt", "init", "gc", "stop_kvm", "enter_kvm", "lkvm", "qemu", "kernel_image")
+
+_FLAGS = {
+    "ro": MS_RDONLY,
+    "nosuid": MS_NOSUID,
+    "nodev": MS_NODEV,
+    "noexec": MS_NOEXEC,
+    "noatime": MS_NOATIME,
+    "nodiratime": MS_NODIRATIME,
+    "relatime": MS_RELATIME,
+}
+_OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 def isolate(image: str) -> None:
@@ -20,10 +50,37 @@ def isolate(image: str) -> None:
     try:
         unshare_mounts()
         mount("", "/", MS_REC | MS_SLAVE)
-        for name in _EXECUTED_ON_HOST:
+        mount(image, image, MS_BIND | MS_REC)
+        for name in (*_KEPT, *_READ_ONLY):
             path = f"{image}/{name}"
-            if os.path.lexists(path):
-                mount(path, path, MS_BIND)
+            # A directory takes the place of what this image does not have, so that the guest cannot bring it.
+            with suppress(FileExistsError):
+                os.mkdir(path, 0o755)
+            mount(path, path, MS_BIND)
+            if name in _READ_ONLY:
                 mount("", path, MS_BIND | MS_REMOUNT | MS_RDONLY)
     except OSError as error:
         raise UserError(f"cannot prepare the mount namespace ({error.filename}): {error.strerror}") from error
+
+
+def forbid_devices(image: str) -> None:
+    """Let no device be opened that is below the image: there they are the guest's, and nodes of them mean the host's.
+
+    To be called in the namespace of `isolate`, when everything is mounted. Raises `OSError`.
+    """
+    for place, flags in mounts_below(os.path.realpath(image)):
+        # What is not there by its name is not there for the hypervisor either.
+        with suppress(FileNotFoundError):
+            mount("", place, MS_BIND | MS_REMOUNT | MS_NODEV | flags)
+
+
+def mounts_below(place: str) -> Iterator[tuple[str, int]]:
+    """Where something is mounted at or below a path, with the flags that a change of the mount has to repeat."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+        lines = file.read().splitlines()
+    for line in lines:
+        fields = line.split(" ")
+        # proc(5): space, tab, newline and backslash are octal.
+        path = _OCTAL.sub(lambda match: chr(int(match[1], 8)), fields[4])
+        if path == place or path.startswith(f"{place}/"):
+            yield path, sum(_FLAGS.get(option, 0) for option in fields[5].split(","))

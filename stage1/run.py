@@ -20,7 +20,7 @@ from stage1.interpreter import missing_interpreter
 from stage1.isolators import isolator_settings
 from stage1.journal import link_journal
 from stage1.lock import inherited_lock, keep_across_exec
-from stage1.mounts import isolate
+from stage1.mounts import forbid_devices, isolate
 from stage1.name_service import HostsMode, write_name_service, write_time_zone
 from stage1.network.config import load_networks
 from stage1.network.guest import write_guest_network
@@ -74,6 +74,7 @@ def run(front: int, words: Sequence[str], environment: Mapping[str, str]) -> Non
             isolate(IMAGE)
             for app in pod.apps:
                 mount_volumes(app, AppRoot(image, app.root), pod_directory)
+            forbid_devices(IMAGE)
             pod_directory.write("pid", f"{front}\n")
         except OSError as error:
             raise UserError(f"cannot write the pod's files: {error.filename or IMAGE}: {error.strerror}") from error

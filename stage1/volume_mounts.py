@@ -3,40 +3,17 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
-from collections.abc import Iterator
 
 from stage1.errors import UserError
+from stage1.mounts import mounts_below
 from stage1.paths import AppRoot, Tree
 from stage1.pod import App
-from stage1.syscalls import (
-    MS_BIND,
-    MS_NOATIME,
-    MS_NODEV,
-    MS_NODIRATIME,
-    MS_NOEXEC,
-    MS_NOSUID,
-    MS_RDONLY,
-    MS_REC,
-    MS_RELATIME,
-    MS_REMOUNT,
-    mount,
-)
+from stage1.syscalls import MS_BIND, MS_RDONLY, MS_REC, MS_REMOUNT, mount
 from stage1.volumes import Mount, Volume, VolumeKind
 
 EMPTY_VOLUMES = "sharedVolumes"
 """Where empty volumes are, below the pod directory."""
-
-_FLAGS = {
-    "nosuid": MS_NOSUID,
-    "nodev": MS_NODEV,
-    "noexec": MS_NOEXEC,
-    "noatime": MS_NOATIME,
-    "nodiratime": MS_NODIRATIME,
-    "relatime": MS_RELATIME,
-}
-_OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 def mount_volumes(app: App, root: AppRoot, pod_directory: Tree) -> None:
@@ -64,7 +41,7 @@ def _mount_volume(item: Mount, volume: Volume, root: AppRoot, pod_directory: Tre
         place = os.readlink(f"/proc/self/fd/{target}")
         mount(source, f"/proc/self/fd/{target}", MS_BIND | (MS_REC if volume.recursive else 0))
     if item.read_only:
-        for below, flags in _mounts_below(place):
+        for below, flags in mounts_below(place):
             mount("", below, MS_BIND | MS_REMOUNT | MS_RDONLY | flags)
 
 
@@ -74,15 +51,3 @@ def _empty(volume: Volume, pod_directory: Tree) -> str:
         os.fchown(directory, volume.uid, volume.gid)
         os.fchmod(directory, volume.mode)
     return f"{pod_directory.path}/{name}"
-
-
-def _mounts_below(place: str) -> Iterator[tuple[str, int]]:
-    """Where something is mounted at or below a path, with the flags that a change of the mount has to repeat."""
-    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
-        lines = file.read().splitlines()
-    for line in lines:
-        fields = line.split(" ")
-        # proc(5): space, tab, newline and backslash are octal.
-        path = _OCTAL.sub(lambda match: chr(int(match[1], 8)), fields[4])
-        if path == place or path.startswith(f"{place}/"):
-            yield path, sum(_FLAGS.get(option, 0) for option in fields[5].split(","))

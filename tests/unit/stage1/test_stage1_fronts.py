@@ -132,3 +132,17 @@ def test_the_recorders_units_differ_in_nothing() -> None:
     exited, failed = (FLAVOR / "units" / f"app-{kind}@.service" for kind in ("exited", "failed"))
     assert exited.read_text() == failed.read_text()
     assert not failed.is_symlink()
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("folder", ["rkt", "rkt/status"])
+def test_a_guest_cannot_have_other_files_read_as_statuses(pod: Path, shell: list[str], folder: str) -> None:
+    elsewhere = pod / "elsewhere"
+    (pod / "stage1/rootfs" / folder).rename(elsewhere)
+    (elsewhere / "status").mkdir(exist_ok=True)
+    for file in (elsewhere / "web", elsewhere / "status/web"):
+        file.write_text("7\n")
+    (pod / "stage1/rootfs" / folder).symlink_to(elsewhere)
+    done = start(pod, shell, "init", UUID)
+    assert done.returncode == 254
+    assert "by a link" in done.stderr
