@@ -6,7 +6,7 @@ import posixpath
 import stat
 
 from stage1.errors import UserError
-from stage1.paths import AppRoot
+from stage1.paths import PATH_SIZE, AppRoot
 from stage1.pod import App
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -16,10 +16,14 @@ def find_executable(app: App, root: AppRoot, program: str) -> str:
     """Find a program of an app as rkt does.
 
     An absolute path is taken as it is, one with a slash is relative to the working directory, and a bare name is
-    searched in the PATH of the app, then in the working directory. Raises `UserError` where a bare name is not found.
+    searched in the PATH of the app, then in the working directory. Raises `UserError` where a bare name is not found,
+    and for what cannot be a path of a program.
     """
     if "/" in program:
-        return posixpath.join("/", app.working_directory, program)
+        path = posixpath.join("/", app.working_directory, program)
+        if path.endswith("/") or len(path.encode()) > PATH_SIZE:
+            raise UserError(f"app {app.name}: {program!r} names a directory, or is longer than a path can be")
+        return path
     places = [*app.environment.get("PATH", DEFAULT_PATH).split(":"), app.working_directory]
     for place in places:
         candidate = posixpath.join("/", place, program)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stage1.errors import UserError
-from stage1.manifest import json_object, texts
+from stage1.manifest import json_object, shown, texts
 from stage1.pod import App
 from stage1.resources import resource_limit
 from stage1.seccomp import seccomp_settings
@@ -44,6 +44,8 @@ _DEFAULT_CAPABILITIES = frozenset(
 
 # cgroup v1 counts shares around 1024, systemd weights around 100 (systemd.resource-control(5)).
 _SHARES, _WEIGHT, _WEIGHTS = 1024, 100, (1, 10000)
+_CPUS = 10000
+"""No machine has more; systemd ignores a quota that does not fit into its numbers."""
 
 
 def isolator_settings(app: App, uid: int, *, capabilities: bool, seccomp: bool) -> Settings:
@@ -90,7 +92,8 @@ def _resources(app: App, where: str) -> Settings:
     cpu = resource_limit(app, "resource/cpu")
     if cpu is not None:
         # Per cent of one CPU, of which systemd takes two decimals.
-        settings.append(("CPUQuota", f"{_positive(cpu, f'{where}: isolator resource/cpu') / 10:.1f}%"))
+        cpu = min(_positive(cpu, f"{where}: isolator resource/cpu"), _CPUS * 1000)
+        settings.append(("CPUQuota", f"{cpu / 10:.1f}%"))
     shares = _number(app.isolators, _CPU_SHARES, range(2, 1 << 18 | 1), where)
     if shares is not None:
         lowest, highest = _WEIGHTS
@@ -120,5 +123,5 @@ def _number(isolators: Mapping[str, Any], name: str, allowed: range, where: str)
         return None
     if type(value) is not int or value not in allowed:
         bounds = f"{allowed.start} to {allowed.stop - 1}"
-        raise UserError(f"{where}: isolator {name}: {str(value)[:40]!r} is not a number of {bounds}")
+        raise UserError(f"{where}: isolator {name}: {shown(value)} is not a number of {bounds}")
     return value

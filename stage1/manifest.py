@@ -17,6 +17,9 @@ Json = dict[str, Any]
 _MANIFEST_SIZE = 16 << 20
 _AC_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _NAME_LENGTH = 200
+_LAST_OF_PLANES = "".join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF))
+_NOT_PASSED = re.compile(f"[\0\ud800-\udfff\ufdd0-\ufdef{_LAST_OF_PLANES}]")
+_SHOWN = 80
 _KINDS = {list: "array", dict: "object", bool: "boolean", int: "integer"}
 
 
@@ -60,10 +63,14 @@ def texts(settings: Json, key: str, where: str) -> tuple[str, ...]:
 
 
 def checked_text(value: Any, where: str) -> str:
-    """The value itself, which must be a text that can be passed to a program: free of NUL and encodable as UTF-8."""
+    """The value itself, which must be a text that can be passed to a program.
+
+    That is: free of NUL, of surrogates and of the code points that Unicode keeps out of texts (noncharacters), with
+    which systemd takes no text for UTF-8.
+    """
     if not isinstance(value, str):
         raise UserError(f"{where} must be a text")
-    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+    if _NOT_PASSED.search(value):
         raise UserError(f"{where}: a character cannot be passed to a program")
     return value
 
@@ -74,11 +81,22 @@ def identifier(settings: Json, key: str, where: str) -> int | None:
     return None if number is None else checked_identifier(number, f"{where}: {key}", "user or group ID")
 
 
+NO_ID = 0xFFFF
+"""What systemd takes for no user or group at all, as 16-bit systems did."""
+
+
 def checked_identifier(value: Any, where: str, what: str) -> int:
     """The value itself, which must be a number that can be the ID of a user or group."""
     if type(value) is not int or not 0 <= value < 0xFFFFFFFF:
-        raise UserError(f"{where}: {str(value)[:40]!r} is not a {what}")
+        raise UserError(f"{where}: {shown(value)} is not a {what}")
     return value
+
+
+def shown(value: Any) -> str:
+    """Any JSON value for a message: not too long, and none of what is nested."""
+    if isinstance(value, str):
+        return repr(value[:_SHOWN])
+    return repr(value)[:_SHOWN] if value is None or isinstance(value, (bool, int, float)) else "a JSON array or object"
 
 
 def ac_name(name: str, what: str) -> str:

@@ -11,11 +11,16 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from errno import EFBIG, EINVAL, EISDIR, ELOOP, ENOENT, ENOTDIR
+from errno import EFBIG, EINVAL, EISDIR, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR
 from typing import BinaryIO
+
+PATH_SIZE = 4095
+"""Most bytes of a path (PATH_MAX without the closing NUL)."""
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LINKS = 40
+_DEPTH = 256
+"""Most directories below each other on a path in an app's root: each is an open file."""
 
 
 def _components(name: str) -> list[str]:
@@ -125,12 +130,18 @@ def _unlink(name: str, directory: int) -> None:
 
 @contextmanager
 def _open_regular(base: str, directory: int, name: str) -> Iterator[BinaryIO]:
-    # O_NONBLOCK: a FIFO must not make the open wait for a writer.
-    descriptor = os.open(base, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
-    with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    # Opening a FIFO can wait for ever, and opening a device can do something: so the file is only named at first.
+    named = os.open(base, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+    try:
+        mode = os.fstat(named).st_mode
+        if stat.S_ISLNK(mode):
+            raise OSError(ELOOP, os.strerror(ELOOP), name)
+        if not stat.S_ISREG(mode):
             raise OSError(EINVAL, "not a regular file", name)
-        yield file
+        with open(f"/proc/self/fd/{named}", "rb") as file:
+            yield file
+    finally:
+        os.close(named)
 
 
 def _read_regular(base: str, directory: int, name: str, limit: int) -> bytes:
@@ -264,6 +275,8 @@ class AppRoot:
                         os.close(stack.pop())
                 pending.extend(target.split("/")[::-1])
             elif stat.S_ISDIR(mode):
+                if len(stack) > _DEPTH:
+                    raise OSError(ENAMETOOLONG, os.strerror(ENAMETOOLONG), path)
                 stack.append(_open_below(stack[-1], part, path))
             elif any(rest not in ("", ".") for rest in pending):
                 raise OSError(ENOTDIR, os.strerror(ENOTDIR), path)

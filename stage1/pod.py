@@ -5,14 +5,16 @@ Unknown fields are ignored; a missing or wrong one of those that matter is a `Us
 
 from __future__ import annotations
 
+import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 from stage1.errors import UserError
 from stage1.manifest import (
+    NO_ID,
     Json,
     ac_name,
     checked_identifier,
@@ -24,13 +26,19 @@ from stage1.manifest import (
     typed,
 )
 from stage1.network.ports import Port, PortForward, app_ports, forwarded_ports
-from stage1.paths import Tree
+from stage1.paths import PATH_SIZE, Tree
 from stage1.volumes import Mount, Volume, app_mounts, pod_volumes
 
 APPS_FOLDER = "opt/stage2"
 """Where apps are, below the root of the image."""
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+_WORD_SIZE = 128 << 10
+_PROGRAM_SIZE = (2 << 20) - (64 << 10)
+"""Bytes that the kernel passes to a program as one argument or variable, and as all of them (execve(2), with the
+default stack), less some for what is added in the guest."""
+_POINTER = 8
 
 _OF_DOCKER = "appc.io/docker/repository"
 """Annotation of an image that was converted from one of Docker."""
@@ -158,6 +166,10 @@ def _load_app(name: str, entry: Json, image: Tree, volumes: Mapping[str, Volume]
     if not words or not words[0]:
         raise UserError(f"{where}: there is nothing to execute; name a program with --exec")
     noted = read_annotations(manifest, f"{where}: image manifest")
+    environment = _environment(settings, where)
+    event_handlers = _event_handlers(settings, where)
+    for arguments in (words, *(handler.arguments for handler in event_handlers)):
+        _check_size(arguments, environment, where)
     return App(
         name=name,
         image=text(manifest, "name", where),
@@ -165,16 +177,40 @@ def _load_app(name: str, entry: Json, image: Tree, volumes: Mapping[str, Volume]
         user=text(settings, "user", where) or "0",
         group=text(settings, "group", where) or "0",
         supplementary_gids=_gids(settings, where),
-        working_directory=text(settings, "workingDirectory", where) or "/",
-        environment=_environment(settings, where),
+        working_directory=_working_directory(settings, where),
+        environment=environment,
         isolators=_isolators(settings, where),
         ports=app_ports(settings.get("ports"), where),
-        event_handlers=_event_handlers(settings, where),
+        event_handlers=event_handlers,
         read_only_root=bool(typed(entry, "readOnlyRootFS", bool, where)),
         mounts=app_mounts(entry, settings, volumes, where, of_docker=_OF_DOCKER in noted),
         streams=_streams(read_annotations(entry, where), where),
         notifies=noted.get(_NOTIFIES) == "true",
     )
+
+
+def _working_directory(settings: Json, where: str) -> str:
+    path = text(settings, "workingDirectory", where) or "/"
+    if not path.startswith("/"):
+        raise UserError(f"{where}: workingDirectory {path!r} is not an absolute path")
+    if len(path.encode()) > PATH_SIZE:
+        raise UserError(f"{where}: workingDirectory is longer than the {PATH_SIZE} bytes that a path can have")
+    # systemd takes no "..".
+    return "/" + posixpath.normpath(path).lstrip("/")
+
+
+def _check_size(arguments: Sequence[str], environment: Mapping[str, str], where: str) -> None:
+    """Refuse what no program could be executed with: in the guest nobody would see why."""
+    words = [*arguments, *(f"{name}={value}" for name, value in environment.items())]
+    sizes = [len(word.encode()) + 1 for word in words]
+    if max(sizes) > _WORD_SIZE:
+        raise UserError(
+            f"{where}: an argument or variable is longer than the {_WORD_SIZE} bytes that a program can get"
+        )
+    if sum(sizes) + _POINTER * len(sizes) > _PROGRAM_SIZE:
+        raise UserError(
+            f"{where}: arguments and environment are larger than the {_PROGRAM_SIZE} bytes that a program gets in all"
+        )
 
 
 def _environment(settings: Json, where: str) -> dict[str, str]:
@@ -198,6 +234,8 @@ def _isolators(settings: Json, where: str) -> dict[str, Any]:
 
 def _gids(settings: Json, where: str) -> tuple[int, ...]:
     gids = typed(settings, "supplementaryGIDs", list, where) or []
+    if NO_ID in gids:
+        raise UserError(f"{where}: supplementaryGIDs: {NO_ID} is no possible ID")
     return tuple(checked_identifier(gid, f"{where}: supplementaryGIDs", "group ID") for gid in gids)
 
 

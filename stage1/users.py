@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from stage1.errors import UserError
+from stage1.manifest import NO_ID
 from stage1.paths import AppRoot, Tree
 from stage1.pod import App
 
@@ -38,16 +39,24 @@ def resolve(app: App, root: AppRoot) -> Identity:
 def _resolve(app: App, root: AppRoot, text: str, kind: str, database: str) -> int:
     if text == "root":
         return 0
-    if text.isascii() and text.isdigit():
-        if len(text) > 10 or int(text) > _HIGHEST_ID:
-            raise UserError(f"app {app.name}: {kind} {text[:20]} is no possible ID")
-        return int(text)
     if text.startswith("/"):
         try:
             status = root.stat(text)
         except OSError as error:
             raise UserError(f"app {app.name}: {kind} {text}: no such file in the image: {error.strerror}") from error
-        return status.st_uid if kind == "user" else status.st_gid
+        number = str(status.st_uid if kind == "user" else status.st_gid)
+    else:
+        number = text if _is_number(text) else _look_up(app, root, text, kind, database)
+    if len(number) > 10 or int(number) > _HIGHEST_ID or int(number) == NO_ID:
+        raise UserError(f"app {app.name}: {kind} {text[:40]}: {number[:20]} is no possible ID")
+    return int(number)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
+
+
+def _look_up(app: App, root: AppRoot, text: str, kind: str, database: str) -> str:
     try:
         content = root.read(database, limit=_DATABASE_SIZE)
     except OSError as error:
@@ -56,8 +65,8 @@ def _resolve(app: App, root: AppRoot, text: str, kind: str, database: str) -> in
         ) from error
     for line in content.decode(errors="replace").splitlines():
         fields = line.split(":")
-        if fields[0] == text and len(fields) > 2 and fields[2].isascii() and fields[2].isdigit():
-            return min(int(fields[2][:11]), _HIGHEST_ID)
+        if fields[0] == text and len(fields) > 2 and _is_number(fields[2]):
+            return fields[2]
     raise UserError(f"app {app.name}: {kind} {text!r} is not in {database} of the image")
 
 

@@ -12,6 +12,8 @@ from typing import Any
 from stage1.errors import UserError
 from stage1.manifest import Json, ac_name, identifier, json_object, text, typed
 
+_MAXIMUM = 1024
+"""Most volumes that an app mounts."""
 _MODE = re.compile(r"[0-7]{1,4}")
 
 
@@ -84,6 +86,8 @@ def app_mounts(
         if volume is None and not of_docker:
             volume = Volume(f"{text(entry, 'name', where)}-{point.name}", VolumeKind.EMPTY)
         mounts[point.path] = Mount(point.path, volume, _read_only(volume, point))
+    if len(mounts) > _MAXIMUM:
+        raise UserError(f"{where}: {len(mounts)} mounts are more than the {_MAXIMUM} that an app can have")
     return tuple(mounts[path] for path in sorted(mounts, key=lambda path: path.split("/")))
 
 

@@ -8,13 +8,13 @@ from ipaddress import IPv4Address
 from typing import Any
 
 from stage1.errors import UserError
+from stage1.manifest import shown
 
 PROTOCOLS = ("tcp", "udp")
 
 _HIGHEST = 65535
 _MAXIMUM = 1024
 """Most ports that a pod may have forwarded."""
-_SHOWN = 80
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def forwarded_ports(value: Any, ports: Iterable[Port]) -> tuple[PortForward, ...
         declared.setdefault(port.name, []).append(port)
     forwards: list[PortForward] = []
     for entry in _list(value, where):
-        name = _shown(_object(entry, where).get("name"))
+        name = shown(_object(entry, where).get("name"))
         if entry.get("podPort") is not None:
             matches = [_port(entry["podPort"], f"{where}: {name}: podPort")]
         else:
@@ -97,7 +97,7 @@ def _port(value: Any, where: str) -> Port:
     entry = _object(value, where)
     protocol = entry.get("protocol")
     if protocol not in PROTOCOLS:
-        raise UserError(f"{where}: protocol {_shown(protocol)} is neither tcp nor udp")
+        raise UserError(f"{where}: protocol {shown(protocol)} is neither tcp nor udp")
     name = entry.get("name")
     if not isinstance(name, str):
         raise UserError(f"{where}: name must be a text")
@@ -108,7 +108,7 @@ def _port(value: Any, where: str) -> Port:
 
 def _number(value: Any, where: str, highest: int) -> int:
     if type(value) is not int or not 1 <= value <= highest:
-        raise UserError(f"{where}: {_shown(value)} is not a number from 1 to {highest}")
+        raise UserError(f"{where}: {shown(value)} is not a number from 1 to {highest}")
     return value
 
 
@@ -118,7 +118,7 @@ def _host_ip(value: Any, where: str) -> IPv4Address | None:
     try:
         address = IPv4Address(value if isinstance(value, str) else "")
     except ValueError:
-        raise UserError(f"{where}: {_shown(value)} is not an IPv4 address") from None
+        raise UserError(f"{where}: {shown(value)} is not an IPv4 address") from None
     return None if address.is_unspecified else address
 
 
@@ -132,9 +132,3 @@ def _object(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"{where}: a JSON object is expected")
     return value
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, str):
-        return repr(value[:_SHOWN])
-    return repr(value)[:_SHOWN] if value is None or isinstance(value, (bool, int, float)) else "a JSON array or object"

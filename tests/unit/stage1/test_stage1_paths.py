@@ -178,3 +178,19 @@ def test_links_of_a_root_replace_only_links_and_empty_files(tree: Tree, tmp_path
         root.remove_link(f"/etc/{name}")
     assert names(folder) == ["folder", "full"]
     assert (tmp_path / "outside/secret").read_text() == "secret"
+
+
+def test_a_device_is_not_even_opened(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("device nodes need root")
+    # A number that no driver has: to open it would be another error.
+    os.mknod(tmp_path / "device", 0o20666, os.makedev(240, 250))
+    with pytest.raises(OSError, match="not a regular file"):
+        Tree(str(tmp_path)).read("device", limit=4)
+
+
+def test_paths_have_a_depth(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root/deep").symlink_to("a/" * 2000)
+    with pytest.raises(OSError, match="too long"):
+        AppRoot(Tree(str(tmp_path)), "root").make_directory("/deep/below")
