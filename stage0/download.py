@@ -46,6 +46,8 @@ class Slot:
         self.path = path
         self._stream = stream
         self._notes = path.with_name(f"{path.name}.json")
+        self.keep = False
+        """A download into it is going on, or broke off and may be gone on with."""
 
     def fetch(self, client: Client, url: str, label: str, *, most: int, etag: str = "") -> Answer:
         """Download `url`, unless `etag` still stands for it, and go on with what an earlier run left.
@@ -53,20 +55,23 @@ class Slot:
         Raises `DeferredError` for status 202, `DownloadError` for all else that is not a complete answer of at most
         `most` bytes. What can be gone on with stays for the next run.
         """
+        self.keep = True
         for attempt in range(1, client.limits.attempts + 1):
             size = self._size()
             try:
-                return self._attempt(client, url, label, most, etag)
+                answer = self._attempt(client, url, label, most, etag)
             except BrokenOffError:
                 grown = self._size() > size
-                if not self._validator(url):
-                    self.discard()
-                if not grown or attempt == client.limits.attempts:
-                    raise
-            except DownloadError:
-                self.discard()
+                if grown and attempt < client.limits.attempts:
+                    continue
+                self.keep = self._size() > 0 and bool(self._validator(url))
                 raise
-        raise AssertionError("limits allow no attempt")
+            except UserError:
+                self.keep = False
+                raise
+            self.keep = False
+            return answer
+        raise ValueError("the limits allow no attempt")
 
     def discard(self) -> None:
         """Forget everything that came."""
@@ -142,7 +147,7 @@ class Slot:
 def slot(directory: Path, url: str) -> Iterator[Slot]:
     """The file in `directory` for downloads of `url`; waits for another process that has it.
 
-    When the caller is done with it, it is removed, except after a `BrokenOffError` and where the user interrupts.
+    When the caller is done with it, it is removed, except where a download broke off or was interrupted.
     """
     name = f"download-{hashlib.sha512(url.encode()).hexdigest()[:64]}"
     path = directory / name
@@ -152,14 +157,10 @@ def slot(directory: Path, url: str) -> Iterator[Slot]:
             stack.enter_context(key_lock(directory, f"{name}.lock"))
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         place = Slot(path, stack.enter_context(os.fdopen(descriptor, "r+b")))
-        keep = False
         try:
             yield place
-        except (BrokenOffError, KeyboardInterrupt):
-            keep = os.fstat(descriptor).st_size > 0
-            raise
         finally:
-            if not keep:
+            if not place.keep:
                 place.discard()
                 path.unlink()
             (directory / f"{name}.lock").unlink()

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.unit.builder.openpgp import need_gpg, scratch_home
+from tests.unit.stage0.image_server import Site, serve
+from tests.unit.stage0.pods import Rkt
+from tests.unit.stage0.signers import Signers
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    with serve(tmp_path, monkeypatch) as site:
+        yield site
+
+
+@pytest.fixture(scope="session")
+def signers() -> Iterator[Signers]:
+    need_gpg()
+    with scratch_home() as home:
+        yield Signers(home)
+
+
+@pytest.fixture
+def rkt(tmp_path: Path) -> Rkt:
+    return Rkt(tmp_path)
