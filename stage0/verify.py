@@ -10,6 +10,7 @@ from builder.errors import UserError
 from builder.gpg import PublicKey, UnknownSignerError, find_signer, open_gpg, throwaway_home
 from stage0.keystore import Keystore
 
+_FINGERPRINT_LENGTH = 40
 _ARMOR = b"-----BEGIN PGP PUBLIC KEY BLOCK-----"
 
 
@@ -25,27 +26,27 @@ class KeyDescription:
 
 
 def describe_keys(data: bytes, where: str) -> tuple[KeyDescription, ...]:
-    """The keys in an armored file, in its order, without importing any.
+    """The keys in an armored file, in its order: the first one is what the keystore trusts.
 
-    The first one is what the keystore trusts. Raises `UserError`, which begins with `where`, for anything else.
+    Raises `UserError`, which begins with `where`, for anything else.
     """
     if _ARMOR not in data:
         raise UserError(
             f"{where}: no armored OpenPGP public key found", hint="gpg --armor --export FINGERPRINT makes such a file"
         )
     with throwaway_home() as home:
-        file = home / "keys"
-        file.write_bytes(data)
-        keys = [key for key in open_gpg(home, ["--no-autostart"]).scan_keys(str(file)) if key["type"] == "pub"]
-    if not keys or any(len(key["fingerprint"]) != 40 for key in keys):
-        raise UserError(f"{where}: there is no OpenPGP key of version 4 in it")
+        gpg = open_gpg(home, ["--trust-model", "always", "--no-autostart"])
+        fingerprints = dict.fromkeys(gpg.import_keys(data).fingerprints)
+        listed = {key["fingerprint"]: key for key in gpg.list_keys()}
+    if not fingerprints or any(len(fingerprint) != _FINGERPRINT_LENGTH for fingerprint in fingerprints):
+        raise UserError(f"{where}: there is no valid OpenPGP key of version 4 in it")
     return tuple(
         KeyDescription(
-            key["fingerprint"],
-            tuple(subkey[2] for subkey in key["subkeys"]),
-            tuple(key["uids"]),
+            fingerprint,
+            tuple(subkey[2] for subkey in listed[fingerprint]["subkeys"]),
+            tuple(listed[fingerprint]["uids"]),
         )
-        for key in keys
+        for fingerprint in fingerprints
     )
 
 
