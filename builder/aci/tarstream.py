@@ -7,7 +7,6 @@ Go reader in rkt does neither. So only the parsing of a single header block is l
 from __future__ import annotations
 
 import bz2
-import gzip
 import hashlib
 import lzma
 import queue
@@ -25,10 +24,9 @@ from typing import IO, cast
 from builder.errors import UserError
 
 try:
-    from isal import igzip, isal_zlib
+    from isal import isal_zlib as zlib
 except ImportError:  # rkt as a single file has no compiled modules in it
-    import gzip as igzip  # type: ignore[no-redef]
-    import zlib as isal_zlib  # type: ignore[no-redef]
+    import zlib  # type: ignore[no-redef]
 
 _CHUNK = 1 << 20
 _BLOCK = tarfile.BLOCKSIZE
@@ -44,7 +42,11 @@ _PAX_TIME = re.compile(r"(\d{1,12})(?:\.(\d{1,9})\d*)?", re.ASCII)
 _PAX_XATTR = "SCHILY.xattr."
 _NO_XATTRS: Mapping[str, bytes] = MappingProxyType({})
 
-_DAMAGE = (EOFError, gzip.BadGzipFile, lzma.LZMAError, cast(type[Exception], isal_zlib.error))
+_GZIP_WINDOW = 31
+"""What asks zlib for a gzip header and trailer: 15 bits of window and 16."""
+_INPUT = 256 << 10
+
+_DAMAGE = (EOFError, lzma.LZMAError, cast(type[Exception], zlib.error))
 _MAGIC = ((b"\x1f\x8b", "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ\0", "xz"))
 
 
@@ -252,7 +254,7 @@ class ImageStream:
         if self.compression == "xz":
             return _unpack_xz(file)
         if self.compression == "gzip":
-            return _read_chunks(igzip.open(file, "rb"))  # type: ignore[no-untyped-call]
+            return _unpack_gzip(file)
         if self.compression == "bzip2":
             return _read_chunks(bz2.open(file, "rb"))
         if start[257:262] != b"ustar":
@@ -336,9 +338,27 @@ def _xattrs(records: Mapping[str, str]) -> dict[str, bytes]:
     }
 
 
-def _read_chunks(stream: IO[bytes] | gzip.GzipFile | bz2.BZ2File) -> Iterator[bytes]:
+def _read_chunks(stream: IO[bytes] | bz2.BZ2File) -> Iterator[bytes]:
     while chunk := stream.read(_CHUNK):
         yield chunk
+
+
+def _unpack_gzip(file: IO[bytes]) -> Iterator[bytes]:
+    """Members one after the other, and zeros after the last. `gzip.open` reads in pieces that make it half as fast."""
+    data = file.read(_INPUT)
+    while data:
+        unpacker = zlib.decompressobj(wbits=_GZIP_WINDOW)
+        while not unpacker.eof:
+            data = data or file.read(_INPUT)
+            chunk = unpacker.decompress(data, _CHUNK)
+            if chunk:
+                yield chunk
+            elif not data:
+                raise EOFError("the gzip stream ends too early")
+            data = unpacker.unconsumed_tail
+        data = unpacker.unused_data.lstrip(b"\0")
+        while not data and (piece := file.read(_INPUT)):
+            data = piece.lstrip(b"\0")
 
 
 def _unpack_xz(file: IO[bytes]) -> Iterator[bytes]:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from builder.aci import tarstream
 from builder.aci.tarstream import Entry, EntryType, ImageStream, Limits
 from builder.errors import UserError
 from tests.unit.builder.aci.tars import directory, entry, symlink, tar_bytes, write
@@ -166,3 +167,64 @@ def test_damage_never_ends_in_anything_but_a_clear_line(
         assert "\n" not in str(error)
     else:
         assert len(found) <= 6
+
+
+def _library(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = pytest.importorskip(name, reason=f"{name} is not installed")
+    monkeypatch.setattr(tarstream, "zlib", library)
+    monkeypatch.setattr(tarstream, "_DAMAGE", (EOFError, library.error))
+
+
+GZIP = gzip.compress(SAMPLE)
+ZLIBS = pytest.mark.parametrize("library", ["isal.isal_zlib", "zlib"])
+
+
+@ZLIBS
+@pytest.mark.parametrize(
+    "packed",
+    [
+        gzip.compress(SAMPLE[:700]) + gzip.compress(SAMPLE[700:]),
+        gzip.compress(SAMPLE[:700]) + gzip.compress(b"") + gzip.compress(SAMPLE[700:]) + bytes(1000),
+        GZIP + bytes(1 << 20),
+    ],
+    ids=["members", "empty member and padding", "long padding"],
+)
+def test_gzip_of_several_members_and_padding_is_read(
+    packed: bytes, library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _library(library, monkeypatch)
+    (tmp_path / "x.aci").write_bytes(packed)
+    stream = ImageStream(tmp_path / "x.aci", Limits())
+    assert len(list(stream)) == 4
+    assert stream.image_id == f"sha512-{hashlib.sha512(SAMPLE).hexdigest()}"
+
+
+@ZLIBS
+@pytest.mark.parametrize(
+    "packed",
+    [
+        *(GZIP[:length] for length in (11, 100, len(GZIP) - 9, len(GZIP) - 8, len(GZIP) - 4, len(GZIP) - 1)),
+        GZIP[:-8] + bytes(4) + GZIP[-4:],
+        GZIP[:-4] + bytes(4),
+        GZIP + b"garbage",
+        GZIP + b"\x1f\x8b",
+    ],
+)
+def test_gzip_that_is_damaged_anywhere_is_refused(
+    packed: bytes, library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _library(library, monkeypatch)
+    (tmp_path / "x.aci").write_bytes(packed)
+    with pytest.raises(UserError, match="truncated or damaged"):
+        read(tmp_path / "x.aci")
+
+
+@ZLIBS
+def test_gzip_of_very_much_is_unpacked_in_pieces(library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _library(library, monkeypatch)
+    data = tar_bytes(entry("manifest", b"{}"), entry("rootfs/zeros", bytes(64 << 20)))
+    (tmp_path / "x.aci").write_bytes(gzip.compress(data, 9))
+    sizes: list[int] = []
+    stream = ImageStream(tmp_path / "x.aci", Limits(), sink=lambda chunk: sizes.append(len(chunk)))
+    assert len(list(stream)) == 2
+    assert (max(sizes) <= 1 << 20, sum(sizes)) == (True, len(data))
