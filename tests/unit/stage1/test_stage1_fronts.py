@@ -128,6 +128,16 @@ def test_the_recorder_writes_a_status_at_once(tmp_path: Path, code: str, status:
     assert names(tmp_path) == ["web-1"]
 
 
+@pytest.mark.parametrize(("reason", "said"), [("oom-kill", True), ("signal", False)])
+def test_the_recorder_says_that_memory_was_short(tmp_path: Path, reason: str, said: bool) -> None:
+    text = (FLAVOR / "files/usr/lib/stage1/record-exit").read_text().replace("/rkt/status", str(tmp_path))
+    reported = {"MONITOR_EXIT_CODE": "killed", "MONITOR_EXIT_STATUS": "KILL", "MONITOR_SERVICE_RESULT": reason}
+    environment = {"PATH": os.environ["PATH"], **reported}
+    result = subprocess.run(["bash", "-c", text, "record-exit", "web"], env=environment, capture_output=True, text=True)
+    assert result.returncode == 137
+    assert ("out of memory" in result.stderr) == said
+
+
 def test_the_recorders_units_differ_in_nothing() -> None:
     exited, failed = (FLAVOR / "units" / f"app-{kind}@.service" for kind in ("exited", "failed"))
     assert exited.read_text() == failed.read_text()
