@@ -18,7 +18,7 @@ CONFIGURED := test -f "$$MKSTAGE1_BUILDDIR"/config.json || { echo 'run ./configu
 # The jobs of `make -jN` belong to the toolchain (+), except where `make -n` only asks what would be done.
 JOBS := $(if $(findstring n,$(firstword -$(MAKEFLAGS))),,+)
 
-.PHONY: all check lint unit-check functional-check bench clean distclean install uninstall docs help dev-tools
+.PHONY: all check lint unit-check functional-check soak bench clean distclean install uninstall docs help dev-tools
 .DEFAULT_GOAL := all
 
 all: ## Build the images that configure named (default)
@@ -38,6 +38,9 @@ functional-check: all dev-tools ## Boot the images, where configure enabled that
 	@grep -q '"functional_tests": true' "$$MKSTAGE1_BUILDDIR"/config.json || { \
 	    echo 'functional tests are disabled: configure with --enable-functional-tests' >&2; exit 1; }
 	@$(PYTHON) -m pytest tests/functional
+
+soak: all dev-tools ## Start and collect $MKSTAGE1_SOAK_PODS pods (200), and look for what they leave on the host
+	@MKSTAGE1_SOAK_PODS="$${MKSTAGE1_SOAK_PODS:-200}" $(PYTHON) -m pytest tests/functional/test_soak.py
 
 bench: all dev-tools ## Measure the build and the images
 	@$(PYTHON) -m tests.bench

@@ -9,8 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -199,6 +201,61 @@ static void print_answer(const char *address, const char *port)
 	close(fd);
 }
 
+/* Takes memory until that is the end of this process. */
+static void fill_memory(void)
+{
+	for (;;) {
+		char *block = malloc(1 << 20);
+		if (!block)
+			die("malloc");
+		memset(block, 1, 1 << 20);
+	}
+}
+
+/* Writes to a file until no more goes into it. */
+static void fill_file(const char *path)
+{
+	static const char block[1 << 16] = "x";
+	int fd = open(path, O_WRONLY | O_CREAT, 0644);
+	long long written = 0;
+	ssize_t count;
+	if (fd < 0)
+		die(path);
+	while ((count = write(fd, block, sizeof(block))) > 0)
+		written += count;
+	printf("filled %lld %s\n", written, strerror(errno));
+	close(fd);
+}
+
+/* Starts processes until that is refused. They wait for a signal, which systemd sends at the end of this one. */
+static void fill_pids(void)
+{
+	int count = 0;
+	pid_t child;
+	while ((child = fork()) > 0)
+		count++;
+	if (child == 0)
+		for (;;)
+			pause();
+	printf("forked %d %s\n", count, strerror(errno));
+}
+
+/* Leaves the app for the guest's own mounts, and makes its root writable: what an app may do that may do everything. */
+static void enter_system(void)
+{
+	int fd = open("/proc/1/ns/mnt", O_RDONLY);
+	if (fd < 0 || setns(fd, CLONE_NEWNS) < 0)
+		die("/proc/1/ns/mnt");
+	close(fd);
+	if (mount("", "/", NULL, MS_REMOUNT, "") < 0)
+		die("remount");
+}
+
+static void say_result(const char *what, const char *path, int result)
+{
+	printf("%s %s %s\n", what, path, result < 0 ? strerror(errno) : "ok");
+}
+
 static char *operand(char ***word)
 {
 	if (!**word) {
@@ -237,7 +294,31 @@ int main(int argc, char **argv)
 			leave_namespace();
 		else if (!strcmp(command, "notify"))
 			notify_ready();
-		else if (!strcmp(command, "write")) {
+		else if (!strcmp(command, "fill-memory"))
+			fill_memory();
+		else if (!strcmp(command, "fill-file"))
+			fill_file(operand(&word));
+		else if (!strcmp(command, "fill-pids"))
+			fill_pids();
+		else if (!strcmp(command, "system"))
+			enter_system();
+		else if (!strcmp(command, "link")) {
+			const char *path = operand(&word);
+			say_result("link", path, symlink(operand(&word), path));
+		} else if (!strcmp(command, "rename")) {
+			const char *path = operand(&word);
+			say_result("rename", path, rename(path, operand(&word)));
+		} else if (!strcmp(command, "unmount")) {
+			const char *path = operand(&word);
+			say_result("unmount", path, umount2(path, MNT_DETACH));
+		} else if (!strcmp(command, "remove")) {
+			const char *path = operand(&word);
+			say_result("remove", path, remove(path));
+		} else if (!strcmp(command, "node")) {
+			const char *path = operand(&word);
+			int major = atoi(operand(&word));
+			say_result("node", path, mknod(path, S_IFBLK | 0666, makedev(major, atoi(operand(&word)))));
+		} else if (!strcmp(command, "write")) {
 			const char *path = operand(&word);
 			write_file(path, operand(&word));
 		} else if (!strcmp(command, "read"))

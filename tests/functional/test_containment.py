@@ -1,0 +1,80 @@
+"""Apps that take all they can get."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.functional.support.console import app_lines
+from tests.functional.support.images import Image
+from tests.functional.support.pods import App, PodMaker
+
+pytestmark = pytest.mark.emulated
+
+DISK = 16 << 20
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of `DISK` bytes on the host."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", folder], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def test_an_app_that_fills_its_memory(image: Image, pod_of: PodMaker) -> None:
+    """It is killed at its limit and says so; the other app, with the memory that is its own, goes on until then."""
+    greedy = App("greedy", ("/bin/probe", "await", "/go", "fill-memory"), memory="32Mi")
+    modest = App("modest", ("/bin/probe", "trap", "say", "up", "sleep", "3600"), memory="32Mi")
+    with pod_of(image, [greedy, modest]) as pod, pod.start() as running:
+        running.wait_for("modest[")
+        pod.app_file("greedy", "go").touch()
+        outcome = running.wait()
+        assert outcome.status == 137, "128 and SIGKILL"
+        assert (pod.status("greedy"), pod.status("modest")) == ("137", "0")
+        assert any("out of memory" in line for line in app_lines(outcome.lines(), "greedy")), outcome
+        assert "caught SIGTERM" in app_lines(outcome.lines(), "modest"), outcome
+
+
+def test_an_app_that_fills_its_disk(image: Image, pod_of: PodMaker, small_disk: Path) -> None:
+    """What bounds it is the file system of the host, which the app is told; nothing else of the host gets less."""
+    app = App(
+        "greedy",
+        ("/bin/probe", "fill-file", "/data/file", "fill-file", "/dev/shm/file"),
+        memory="64Mi",
+        entry={"mounts": [{"volume": "data", "path": "/data"}]},
+    )
+    with pod_of(image, [app]) as pod:
+        pod.add_volumes({"name": "data", "kind": "host", "source": str(small_disk), "readOnly": False})
+        outcome = pod.run()
+        lines = app_lines(outcome.lines(), "greedy")
+        assert lines[0] == f"filled {DISK} No space left on device", outcome
+        assert (small_disk / "file").stat().st_size == DISK
+        # /dev/shm is memory: either it is full, or the app's memory is.
+        assert (outcome.status == 0 and "No space left" in lines[1]) or outcome.status == 137, outcome
+
+
+def test_an_app_that_fills_its_processes(image: Image, pod_of: PodMaker) -> None:
+    """It gets a share of what the guest can have, so that others can still start theirs."""
+    greedy = App("greedy", ("/bin/probe", "fill-pids", "sleep", "2"), memory="128Mi")
+    modest = App("modest", ("/bin/probe", "await", "/go", "fill-file", "/full", "say", "went on"), memory="32Mi")
+    with pod_of(image, [greedy, modest]) as pod, pod.start() as running:
+        running.wait_for("forked ")
+        pod.app_file("modest", "full").symlink_to("/dev/full")
+        pod.app_file("modest", "go").touch()
+        outcome = running.wait()
+        assert outcome.status == 0, outcome
+        (forked,) = app_lines(outcome.lines(), "greedy")
+        count = int(forked.split()[1])
+        assert 50 < count < 5000 and "Resource temporarily unavailable" in forked, outcome
+        assert "went on" in app_lines(outcome.lines(), "modest"), outcome
