@@ -19,11 +19,9 @@ from typing import IO, Any, Protocol
 
 from builder.aci.components import COMPONENTS_PATH, read_components, sizes_by_component
 from builder.aci.layers import FILE_MODE, Kind, Node, merge
+from builder.aci.names import MANIFEST, ROOTFS, store_key
 from builder.errors import UserError
 from builder.graph import Progress
-
-MANIFEST = "manifest"
-ROOTFS = "rootfs"
 
 _CHUNK = 1 << 20
 _GZIP_LEVEL = 3
@@ -59,11 +57,6 @@ class ArchiveResult:
     def store_key(self) -> str:
         """The image ID as rkt's image store shortens it, to half of the digits."""
         return store_key(self.image_id)
-
-
-def store_key(image_id: str) -> str:
-    """Shorten an image ID to the key of rkt's store: "sha512-" and 64 hex digits."""
-    return image_id[: len("sha512-") + 64]
 
 
 class _Silent:

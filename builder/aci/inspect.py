@@ -10,9 +10,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from builder.aci.archive import MANIFEST, ROOTFS, store_key
 from builder.aci.components import COMPONENTS_PATH, read_components, sizes_by_component
 from builder.aci.kernelinfo import KERNEL_FILES, KernelInfo, kernel_info
+from builder.aci.names import MANIFEST, ROOTFS, store_key
 from builder.aci.tarstream import Entry, EntryType, ImageStream, Limits
 from builder.errors import UserError
 

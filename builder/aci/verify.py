@@ -9,10 +9,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from builder.aci.archive import MANIFEST, ROOTFS
 from builder.aci.inspect import Image, clean
 from builder.aci.layers import PROGRAM_MODE
 from builder.aci.manifest import ENTRY_POINTS
+from builder.aci.names import MANIFEST, ROOTFS
 from builder.aci.schema import annotation, parse_manifest
 from builder.aci.tarstream import Entry, EntryType
 from builder.errors import UserError

@@ -13,16 +13,13 @@ import click
 from builder.errors import UserError
 from stage0.flags import Command, Group, pass_settings
 from stage0.references import running_images, tree_ids
-from stage0.settings import Settings
+from stage0.settings import PREPARE_LOCK, Settings
 from stage0.store import ImageInfo, Store, TreeStore
 from stage0.store.locks import key_lock
 from stage0.store.lookup import find_image
 from stage0.store.manifest import encode
 from stage0.store.output import export_image, extract_to, render_to
 from stage0.text import exact_time, parse_duration, relative_time, table
-
-PREPARE_LOCK = "prepareLock"
-"""Shared by those who prepare pods, held alone by who removes trees that no pod needs (rkt, common.PrepareLock)."""
 
 _FIELDS = {"id": "ID", "name": "NAME", "size": "SIZE", "importtime": "IMPORT TIME", "lastused": "LAST USED"}
 _SORT_FIELDS = ("name", "importtime", "lastused", "size")

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from builder.aci.archive import ROOTFS
+from builder.aci.names import ROOTFS
 from builder.errors import UserError
 from stage0.store.images import ImageId, Store
 

@@ -69,6 +69,8 @@ class Extractor:
 
         A directory that is there already only gets other attributes.
         """
+        if ".." in (*name.split("/"), *link_to.split("/")):
+            raise ValueError(f"{name!r} and {link_to!r} are not names that Layout.admit returned")
         try:
             self._make(name, entry, content, link_to)
         except OSError as error:

@@ -20,9 +20,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
-from builder.aci.archive import MANIFEST, store_key
+from builder.aci.names import MANIFEST, store_key
 from builder.aci.schema import parse_manifest
 from builder.aci.tarstream import ImageStream
 from builder.errors import UserError
@@ -94,9 +94,8 @@ class Store:
         what is no valid image; the store is then as it was.
         """
         with scratch_file(self.scratch) as (file, temporary):
-            stream = ImageStream(path, LIMITS, sink=file.write)
+            stream = ImageStream(path, LIMITS, sink=lambda chunk: self._write(file, chunk))
             manifest = canonical(_checked_manifest(stream))
-            file.flush()
             os.fsync(file.fileno())
             image_id = ImageId(store_key(stream.image_id))
             now = time.time_ns()
@@ -108,6 +107,14 @@ class Store:
                 )
                 self._index.put_image(info)
         return image_id
+
+    def _write(self, file: IO[bytes], chunk: bytes) -> None:
+        """Write at once. A full disk is not taken for an image that cannot be read."""
+        try:
+            file.write(chunk)
+            file.flush()
+        except OSError as error:
+            raise UserError(f"{self.directory}: cannot write to the store: {error.strerror}") from error
 
     def find(self, name: str, labels: Mapping[str, str]) -> ImageId | None:
         """The image of that name that has all these labels; of several the one imported last.

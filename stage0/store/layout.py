@@ -6,7 +6,7 @@ extracted, where the file descriptors of `stage0.store.extract` are a second bar
 
 from __future__ import annotations
 
-from builder.aci.archive import MANIFEST, ROOTFS
+from builder.aci.names import MANIFEST, ROOTFS
 from builder.aci.tarstream import Entry, EntryType, Limits
 from builder.errors import UserError
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from builder.aci.archive import MANIFEST, ROOTFS, store_key
+from builder.aci.names import MANIFEST, ROOTFS, store_key
 from builder.errors import UserError
 from stage0.store.copy import copy_tree
 from stage0.store.extract import extract_image

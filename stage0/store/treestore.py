@@ -16,7 +16,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import NewType
 
-from builder.aci.archive import MANIFEST, ROOTFS, store_key
+from builder.aci.names import MANIFEST, ROOTFS, store_key
 from builder.aci.tarstream import Entry, EntryType, ImageStream
 from builder.errors import UserError
 from stage0.store.dependencies import Layer, layers

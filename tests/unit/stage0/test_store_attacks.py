@@ -5,15 +5,18 @@ from __future__ import annotations
 import gzip
 import os
 import tarfile
+import tempfile
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from builder.aci.tarstream import Entry, EntryType, ImageStream
 from builder.errors import UserError
-from stage0.store import Store
+from stage0.store import Store, TreeStore
 from stage0.store.extract import Extractor, extract_image
 from stage0.store.layout import LIMITS
 from tests.unit.stage0.acis import Item, aci, device, folder, hard_link, item, manifest, symlink, tar_of
@@ -85,7 +88,8 @@ def raw(path: Path, root: Path) -> None:
     stream = ImageStream(path, LIMITS)
     with Extractor(root) as extractor:
         for entry in stream:
-            extractor.add(entry.name.rstrip("/"), entry, stream.content(), link_to=entry.target)
+            target = entry.target if entry.type is EntryType.HARD_LINK else ""
+            extractor.add(entry.name.rstrip("/"), entry, stream.content(), link_to=target)
 
 
 ESCAPES = ("absolute name", "through an absolute symlink", "through a relative symlink", "through a symlink further up")
@@ -201,3 +205,71 @@ def test_an_unprivileged_user_leaves_out_owners_and_devices(tmp_path: Path, monk
     extract_image(path, tmp_path / "root")
     assert [entry.name for entry in (tmp_path / "root/rootfs").iterdir()] == ["f"]
     assert (tmp_path / "root/rootfs/f").stat().st_uid == os.getuid()
+
+
+@pytest.mark.parametrize(("name", "link_to"), [("../owned", ""), ("a/../../owned", ""), ("a", "../owned")])
+def test_names_that_were_not_checked_are_a_defect(name: str, link_to: str, tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    entry = Entry(name, EntryType.FILE, 0o644, 0, 0, 0, 0, "", (0, 0), {}, 0)
+    with pytest.raises(ValueError, match="not names"), Extractor(tmp_path / "root") as extractor:
+        extractor.add(name, entry, link_to=link_to)
+    assert [path.name for path in tmp_path.iterdir()] == ["root"]
+
+
+PART = st.sampled_from(["rootfs", "a", "b", "c", ".", ""])
+NAME = st.lists(PART, min_size=1, max_size=4).map("/".join)
+WILD = st.lists(PART | st.just(".."), min_size=1, max_size=5).map("/".join) | st.sampled_from(["/etc", "/", ".."])
+LINKS = (tarfile.SYMTYPE, tarfile.LNKTYPE)
+KIND = st.sampled_from([tarfile.REGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE])
+ENTRIES = st.lists(
+    st.builds(
+        lambda name, kind, target: item(name, kind=kind, linkname=target if kind in LINKS else ""),
+        st.one_of(NAME.map("rootfs/".__add__), WILD),
+        KIND,
+        st.one_of(NAME.map("rootfs/".__add__), WILD),
+    ),
+    max_size=8,
+)
+
+
+def outside(top: Path) -> dict[str, object]:
+    """All that lies around the directory of an extraction."""
+    found: dict[str, object] = {}
+    for path in top.rglob("*"):
+        if not path.is_relative_to(top / "in/root"):
+            status = path.lstat()
+            found[str(path)] = (status.st_mode, status.st_nlink if path.is_file() else 0, status.st_mtime_ns)
+    return found
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(ENTRIES)
+def test_whatever_is_in_an_image_what_is_around_stays_as_it_was(items: list[Item]) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        top = Path(place)
+        for name in ("in/root", "in/a/b", "in/rootfs/a", "a", "rootfs/b", "etc"):
+            (top / name).mkdir(parents=True)
+        for name in ("in/owned", "in/a/c", "in/rootfs/a/b", "a/b", "c"):
+            (top / name).write_text("mine")
+        path = top / "x.tar"
+        path.write_bytes(tar_of(folder("rootfs"), *items))
+        before = outside(top)
+        accepted = True
+        try:
+            extract_image(path, top / "in/root")
+        except UserError as error:
+            accepted = False
+            assert "\n" not in str(error)
+        assert outside(top) == before
+        with Store(top / "data") as store:
+            try:
+                image_id = store.import_aci(aci(top / "x.aci", *items, manifest=PLAIN))
+            except UserError:
+                assert not accepted
+                return
+            assert accepted
+            rootfs = TreeStore(store).path(TreeStore(store).render(image_id)) / "rootfs"
+        found, expected = (
+            {str(path.relative_to(root)) for path in root.rglob("*")} for root in (rootfs, top / "in/root/rootfs")
+        )
+        assert found == expected

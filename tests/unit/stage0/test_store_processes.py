@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import resource
 import signal
 import sys
 import traceback
@@ -167,3 +168,18 @@ def test_a_removal_that_is_killed_leaves_a_usable_store(tmp_path: Path) -> None:
             assert trees.check(trees.render(store.import_aci(path))) == ""
         call += STEP
     assert call > 60
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    path = aci(tmp_path / "x.aci", item("rootfs/f", os.urandom(4 << 20)), manifest=manifest())
+
+    def work() -> None:
+        with Store(tmp_path / "data") as store:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (2 << 20, 2 << 20))
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            with pytest.raises(UserError, match="cannot write to the store: File too large"):
+                store.import_aci(path)
+            assert store.list() == ()
+        assert [*(tmp_path / "data/cas/images").iterdir(), *(tmp_path / "data/cas/tmp").iterdir()] == []
+
+    assert os.waitstatus_to_exitcode(os.waitpid(fork(work), 0)[1]) == 0
