@@ -10,7 +10,7 @@ from builder.aci.names import MANIFEST, ROOTFS
 from builder.aci.tarstream import Entry, EntryType, Limits
 from builder.errors import UserError
 
-LIMITS = Limits(tar_size=64 << 30, entries=2_000_000, kind="image")
+LIMITS = Limits(tar_size=64 << 30, entries=1_000_000, kind="image")
 
 _MAX_PATH = 4000
 """Bytes in a name: room is left below PATH_MAX for the path of the store."""
