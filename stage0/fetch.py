@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
@@ -15,6 +16,7 @@ from stage0.discovery import Discovery
 from stage0.importing import Importer
 from stage0.insecure import Insecure
 from stage0.keystore import open_keystore
+from stage0.oci import convert
 from stage0.progress import tell
 from stage0.reference import (
     ForeignImage,
@@ -28,8 +30,8 @@ from stage0.reference import (
 )
 from stage0.remote import Downloader, Source
 from stage0.settings import Settings
-from stage0.store import ImageId, Store
-from stage0.store.locks import scratch_file
+from stage0.store import ImageId, Remote, Store
+from stage0.store.locks import scratch_directory, scratch_file
 from stage0.trust import Trust
 
 
@@ -49,7 +51,8 @@ class Fetcher:
     def __init__(self, settings: Settings, store: Store, policy: PullPolicy, limits: Limits | None = None) -> None:
         insecure = settings.insecure
         keystore = open_keystore(settings)
-        client = Client(load_auth(settings.config_dirs), skip_tls_check=Insecure.TLS in insecure, limits=limits)
+        self._auth = load_auth(settings.config_dirs)
+        client = Client(self._auth, skip_tls_check=Insecure.TLS in insecure, limits=limits)
         trust = Trust(
             keystore,
             client,
@@ -59,6 +62,7 @@ class Fetcher:
         )
         self._store = store
         self._policy = policy
+        self._insecure = insecure
         self._allow_http = Insecure.HTTP in insecure
         self._discovery = Discovery(client, allow_http=self._allow_http, debug=settings.debug)
         self._importer = Importer(store, keystore, insecure)
@@ -85,7 +89,7 @@ class Fetcher:
             case ImageName():
                 return self._from_name(with_platform(reference), text, signature)
             case ForeignImage():
-                raise UserError(f"{text}: images of this kind cannot be fetched")
+                return self._from_foreign(reference)
 
     def _fetch_dependencies(self, image_id: ImageId) -> None:
         pending, seen = [image_id], {image_id}
@@ -118,6 +122,26 @@ class Fetcher:
             shutil.copyfileobj(original, copy)
             copy.flush()
             return self._importer.add(copied, beside, str(path))
+
+    def _from_foreign(self, image: ForeignImage) -> ImageId:
+        """Images that are no ACIs have no signature that we could verify."""
+        if self._importer.verifies:
+            raise UserError(
+                f"{image}: signature verification for docker and OCI images is not supported",
+                hint="try --insecure-options=image",
+            )
+        remote = image.transport == "docker"
+        known = self._store.get_remote(str(image)) if remote and self._policy is not PullPolicy.UPDATE else None
+        if known is not None:
+            return known.image_id
+        if remote:
+            self._require_pulling(str(image))
+            tell(f"fetching image from {image}")
+        with scratch_directory(self._store.scratch) as scratch:
+            image_id = self._importer.add(convert(image, scratch, self._auth, self._insecure), None, str(image))
+        if remote:
+            self._store.put_remote(Remote(str(image), "", "", image_id, 0, time.time()))
+        return image_id
 
     def _from_url(self, url: str, signature: Path | None) -> ImageId:
         known = None if self._policy is PullPolicy.UPDATE else self._store.get_remote(url)
