@@ -99,7 +99,7 @@ def own_sources(srcdir: Path) -> dict[str, Path]:
         if path is not None and str(path.relative_to(srcdir)) not in sources:
             sources[str(path.relative_to(srcdir))] = path
             pending += list(_imported(path))
-    for name in list(sources):
+    for name in [name for name in sources if name.startswith(f"{_BUILDER}/")]:
         for parent in list(PurePosixPath(name).parents)[:-1]:
             sources[f"{parent}/__init__.py"] = srcdir / parent / "__init__.py"
     return sources

@@ -12,11 +12,13 @@ _DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "
 _BINARY = {"Ki": 10, "Mi": 20, "Gi": 30, "Ti": 40, "Pi": 50, "Ei": 60}
 _SMALLEST = Decimal("1e-9")
 _LARGEST_BINARY = Decimal(2**63 - 1)
+_DECIMAL_DIGITS, _BINARY_DIGITS = 18, 15
+"""How many digits rkt looks at quickly."""
 _CONTEXT = Context(prec=20000)
 
 
 def parse_quantity(text: str) -> tuple[Decimal, str]:
-    """The amount that the text names, and its canonical form: no fraction, and the largest suffix of its kind.
+    """The amount that the text names, and the form in which rkt writes it: the largest suffix without a fraction.
 
     `parse_quantity("1.5Gi")` is `(Decimal(1610612736), "1536Mi")`. Raises `UserError` for text that is no amount.
     """
@@ -35,7 +37,20 @@ def parse_quantity(text: str) -> tuple[Decimal, str]:
         amount = min(amount, _LARGEST_BINARY)
     if sign == "-":
         amount = -amount
-    return amount, _canonical(amount, suffix)
+    digits = whole.lstrip("0") or "0"
+    return amount, text if _is_kept(digits, fraction, suffix) else _canonical(amount, suffix)
+
+
+def _is_kept(whole: str, fraction: str, suffix: str) -> bool:
+    """Whether rkt takes the text for canonical at the first look, and so keeps it as it is."""
+    digits = whole + fraction
+    if suffix in _BINARY:
+        exponent = _BINARY[suffix]
+        precise = len(whole) + exponent * 3 // 10 < _BINARY_DIGITS
+        return precise and not fraction and int(whole) % 8 != 0
+    scale = (_DECIMAL[suffix] if suffix in _DECIMAL else int(suffix[1:])) - len(fraction)
+    precise = len(digits) <= _DECIMAL_DIGITS and scale >= -9
+    return precise and scale % 3 == 0 and not digits.endswith("000") and not digits.startswith("0")
 
 
 def _canonical(amount: Decimal, suffix: str) -> str:
