@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -49,19 +49,24 @@ _IMAGE_FLAG_HELP = {
 class PodCommand(Command):
     """A command whose arguments are images. What it finds for them is left to `given_images`."""
 
+    image_flags: Collection[str] = tuple(IMAGE_FLAGS)
+    """Those that may follow an image."""
+    usage = "IMAGE [FLAGS] [-- ARGS... [---]]..."
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        hidden = set(IMAGE_FLAGS) - set(_IMAGE_FLAG_HELP)
+        shown = [name for name in _IMAGE_FLAG_HELP if name in self.image_flags]
         self.params += [
-            click.Option([f"--{name}"], multiple=True, expose_value=False, help=text)
-            for name, text in _IMAGE_FLAG_HELP.items()
+            click.Option([f"--{name}"], multiple=True, expose_value=False, help=_IMAGE_FLAG_HELP[name])
+            for name in shown
         ]
         self.params += [
-            click.Option([f"--{name}"], multiple=True, expose_value=False, hidden=True) for name in sorted(hidden)
+            click.Option([f"--{name}"], multiple=True, expose_value=False, hidden=True)
+            for name in sorted(set(self.image_flags) - set(shown))
         ]
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
-        return [*super().collect_usage_pieces(ctx), "IMAGE [FLAGS] [-- ARGS... [---]]..."]
+        return [*super().collect_usage_pieces(ctx), self.usage]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the images, and leave the rest to click, each flag in the form `--flag=value`."""

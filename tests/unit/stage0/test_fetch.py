@@ -469,6 +469,29 @@ def test_keys_are_discovered_where_none_is_trusted(world: World, tmp_path: Path)
     assert world.stored == ["example.com/app"]
 
 
+def test_several_images_with_flags_among_them(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    image = tmp_path / "file.aci"
+    image.write_bytes(world.aci)
+    (tmp_path / "sig").write_bytes(world.signers.sign(world.aci, world.signers.good))
+    settings = world.settings
+    flags = [f"--local-config={settings.local_config}", f"--system-config={settings.system_config}", "--full"]
+    words = [NAME, str(image), "--signature", str(tmp_path / "sig"), f"--dir={settings.data_dir}", *flags]
+    monkeypatch.setattr(sys, "argv", ["rkt", "fetch", *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    captured = capfd.readouterr()
+    assert not ended.value.code, captured.err
+    first, second = captured.out.splitlines()
+    assert first == second == world.fetch(str(image), signature=tmp_path / "sig")
+    for wrong in (["--exec=x"], ["--", "argument"], []):
+        monkeypatch.setattr(sys, "argv", ["rkt", "fetch", *([NAME, *wrong] if wrong else [])])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == 254
+
+
 def test_dependencies_are_fetched_too(world: World) -> None:
     base = make_aci("example.com/base")
     top = make_aci(dependencies=[{"imageName": "example.com/base", "labels": [{"name": "version", "value": "1"}]}])
