@@ -278,7 +278,7 @@ class AppRoot:
                 if len(stack) > _DEPTH:
                     raise OSError(ENAMETOOLONG, os.strerror(ENAMETOOLONG), path)
                 stack.append(_open_below(stack[-1], part, path))
-            elif any(rest not in ("", ".") for rest in pending):
+            elif pending:
                 raise OSError(ENOTDIR, os.strerror(ENOTDIR), path)
             else:
                 return part
