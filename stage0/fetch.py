@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import urlsplit, urlunsplit
@@ -17,6 +16,7 @@ from stage0.importing import Importer
 from stage0.insecure import Insecure
 from stage0.keystore import open_keystore
 from stage0.oci import convert
+from stage0.policy import PullPolicy
 from stage0.progress import tell
 from stage0.reference import (
     ForeignImage,
@@ -33,16 +33,6 @@ from stage0.settings import Settings
 from stage0.store import ImageId, Remote, Store
 from stage0.store.locks import scratch_directory, scratch_file
 from stage0.trust import Trust
-
-
-class PullPolicy(StrEnum):
-    """When an image is looked for elsewhere than in the store."""
-
-    NEVER = "never"
-    NEW = "new"
-    """Where the store does not have it."""
-    UPDATE = "update"
-    """Always, with the question whether what the store has is still the same."""
 
 
 class Fetcher:
@@ -150,7 +140,7 @@ class Fetcher:
         self._require_pulling(shown(url))
         parts = urlsplit(url)
         signature_url = urlunsplit(parts._replace(path=signature_name(parts.path)))
-        return self._downloader.get(Source(url, signature_url, signature=signature))
+        return self._download(Source(url, signature_url, signature=signature))
 
     def _from_name(self, asked: ImageName, text: str, signature: Path | None) -> ImageId:
         found = None if self._policy is PullPolicy.UPDATE else self._store.find(asked.name, asked.labels)
@@ -165,7 +155,10 @@ class Fetcher:
                     f"discovery of {asked.name!r} led to {shown(url)}, which is not https",
                     hint="--insecure-options=http allows it",
                 )
-        return self._downloader.get(Source(endpoint.aci, endpoint.signature, asked, signature))
+        return self._download(Source(endpoint.aci, endpoint.signature, asked, signature))
+
+    def _download(self, source: Source) -> ImageId:
+        return self._downloader.get(source, reuse=self._policy is PullPolicy.NEW)
 
     def _require_pulling(self, text: str) -> None:
         if self._policy is PullPolicy.NEVER:

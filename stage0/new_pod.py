@@ -9,7 +9,6 @@ from pathlib import Path
 
 from builder.errors import UserError
 from stage0 import pod as pods
-from stage0.fetch import Fetcher
 from stage0.manifest import AppImage, pod_manifest
 from stage0.overlay import unsupported
 from stage0.pod import Pod
@@ -21,6 +20,7 @@ from stage0.stage1_image import Defaults, Stage1Images, program_directory
 from stage0.store import ImageId, Store
 from stage0.store.locks import key_lock
 from stage0.store.manifest import encode
+from stage0.stored import find_or_fetch
 
 
 def new_pod(settings: Settings, store: Store, flags: PodFlags, announce: Callable[[str], None]) -> Pod:
@@ -58,10 +58,10 @@ def _stage1(settings: Settings, store: Store, flags: PodFlags) -> ImageId:
 
 
 def _manifest_of_images(settings: Settings, store: Store, flags: PodFlags) -> tuple[bytes, list[PodApp]]:
-    fetcher = Fetcher(settings, store, flags.policy)
     images = []
     for app in flags.images.apps:
-        image_id = fetcher.fetch(app.image, Path(app.signature) if app.signature else None)
+        signature = Path(app.signature) if app.signature else None
+        image_id = find_or_fetch(settings, store, flags.policy, app.image, signature)
         images.append(AppImage(app, image_id, store.manifest(image_id)))
     manifest = pod_manifest(
         images,

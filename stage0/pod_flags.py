@@ -12,9 +12,9 @@ import click
 from builder.errors import UserError
 from stage0 import values
 from stage0.arguments import IMAGE_FLAGS, Flag, Images, Takes, images, scan
-from stage0.fetch import PullPolicy
 from stage0.flags import Command, OptionalValue
 from stage0.manifest import Environment
+from stage0.policy import PullPolicy
 from stage0.stage1_image import Selector
 from stage0.values import Fields
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 
 from builder.errors import UserError
-from stage0.fetch import Fetcher, PullPolicy
+from stage0.fetch import Fetcher
 from stage0.flags import pass_settings
 from stage0.pod_flags import PodCommand, given_images
+from stage0.policy import PullPolicy
 from stage0.settings import Settings
 from stage0.store import Store
 

@@ -15,8 +15,9 @@ from builder.errors import UserError
 from stage0 import cli
 from stage0.client import Limits
 from stage0.commands import fetch as command
-from stage0.fetch import Fetcher, PullPolicy
+from stage0.fetch import Fetcher
 from stage0.insecure import Insecure
+from stage0.policy import PullPolicy
 from stage0.settings import Flags, Settings, resolve
 from stage0.store import Store
 from tests.unit.stage0.image_server import Request, Route, Site, content, endless, redirect, status, truncated
@@ -376,6 +377,33 @@ def test_an_image_taken_without_signature_is_not_the_answer_when_one_is_asked_fo
     world.fetch(NAME)
     assert ASC in world.site.urls
     assert len(world.site.headers_of(ACI)) == 2
+
+
+def test_what_came_from_a_url_before_is_no_answer_to_another_question(world: World) -> None:
+    world.site.routes[PAGE] = content(TAGS.replace(b"-{version}-{os}-{arch}", b"-1-linux-amd64"))
+    world.site.routes[ACI] = content(world.aci, Cache_Control="max-age=86400")
+    world.fetch(NAME)
+    second = make_aci(labels={"os": "linux", "arch": "amd64", "version": "2"})
+    world.site.routes |= {ACI: content(second), ASC: content(world.signers.sign(second, world.signers.good))}
+    image_id = world.fetch("example.com/app:2,arch=amd64")
+    with Store(world.settings.data_dir) as store:
+        assert store.find("example.com/app", {"version": "2"}) == image_id
+
+
+def test_who_comes_second_takes_what_the_first_one_brought(world: World) -> None:
+    """Two runs at once: the server is asked for the image by one of them."""
+    second: list[str] = []
+
+    def page(request: Request) -> None:
+        if not second:
+            second.append("begun")
+            second.append(world.fetch(NAME, PullPolicy.NEW))
+        content(TAGS)(request)
+
+    world.site.routes[PAGE] = page
+    first = world.fetch(NAME, PullPolicy.NEW)
+    assert second == ["begun", first]
+    assert world.site.urls.count(ACI) == 1
 
 
 def test_policies(world: World) -> None:

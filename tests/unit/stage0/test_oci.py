@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from builder.errors import UserError
-from stage0.fetch import Fetcher, PullPolicy
+from stage0.fetch import Fetcher
 from stage0.insecure import Insecure
 from stage0.oci.config import DockerName, image_manifest, parse_docker_name
+from stage0.policy import PullPolicy
 from stage0.settings import Flags, resolve
 from stage0.store import Store
 
