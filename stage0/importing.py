@@ -50,29 +50,25 @@ class Importer:
             if signer is not None:
                 require_trust(signer, self.keystore, manifest["name"], where)
                 tell(f"signature verified:\n  {clean(signer.user_id)}")
-            if asked is not None:
-                check_asked(manifest, asked, where)
+            if asked is not None and (difference := mismatch(manifest, asked)):
+                raise UserError(f"{where}: {difference}")
             return self.store.import_aci(image, latest=asked is not None and "version" not in asked.labels)
 
 
-def check_asked(manifest: Mapping[str, Any], asked: ImageName, where: str) -> None:
-    """Raise `UserError` unless an image has the name and all the labels that were asked for.
+def mismatch(manifest: Mapping[str, Any], asked: ImageName) -> str:
+    """How an image differs from the name and the labels that were asked for; empty where it does not.
 
     So the appc spec 0.8.11 has it (Image Discovery, Validation): a signed image of one name does not pass for another.
     """
     if manifest["name"] != asked.name:
-        raise UserError(
-            f"{where}: error when reading the app name: {asked.name!r} expected but {manifest['name']!r} found"
-        )
+        return f"error when reading the app name: {asked.name!r} expected but {manifest['name']!r} found"
     for key, wanted in asked.labels.items():
         found = label(manifest, key)
         if found is None:
-            raise UserError(f"{where}: requested label {key!r} not provided by the image manifest")
+            return f"requested label {key!r} not provided by the image manifest"
         if found != wanted:
-            raise UserError(
-                f"{where}: requested value for label {key!r}: {wanted!r} "
-                f"differs from fetched aci label value: {found!r}"
-            )
+            return f"requested value for label {key!r}: {wanted!r} differs from fetched aci label value: {found!r}"
+    return ""
 
 
 @contextmanager

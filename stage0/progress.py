@@ -42,7 +42,9 @@ def download_bar(label: str, total: int | None, done: int) -> Iterator[Count]:
         return
     width = _COLUMNS - len(prefix) - _SIZES - len("[]")
     form = f"{prefix}: [{{bar:{width}}}] {{amount}}" if total else f"{prefix}: {{amount}}"
-    with _SizedBar(total=total, initial=done, bar_format=form, ascii=" =", file=sys.stderr, mininterval=0.2) as bar:
+    with _SizedBar(
+        total=total, initial=done, bar_format=form, ascii=" =", file=sys.stderr, mininterval=0.2, ncols=2 * _COLUMNS
+    ) as bar:
 
         def count(size: int) -> None:
             bar.update(size)

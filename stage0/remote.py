@@ -11,7 +11,7 @@ from pathlib import Path
 from builder.errors import UserError
 from stage0.client import Client, DownloadError, shown
 from stage0.download import Answer, DeferredError, Slot, slot
-from stage0.importing import Importer, check_asked
+from stage0.importing import Importer, mismatch
 from stage0.insecure import Insecure
 from stage0.progress import tell
 from stage0.reference import ImageName
@@ -41,11 +41,14 @@ class Downloader:
     trust: Trust
     """For keys that discovery finds and that a person or a flag accepts."""
 
-    def get(self, source: Source) -> ImageId:
-        """The image, from the server or from the store where that is still the same. Raises `UserError`."""
+    def get(self, source: Source, *, reuse: bool) -> ImageId:
+        """The image, from the server or from the store where that is still the same. Raises `UserError`.
+
+        With `reuse` the server is not asked where another process has brought the image meanwhile.
+        """
         with slot(self.importer.store.scratch, source.url) as place:
             known = self._known(source)
-            if known is not None and time.time() < known.downloaded + known.cache_max_age:
+            if known is not None and (reuse or time.time() < known.downloaded + known.cache_max_age):
                 return known.image_id
             tell(f"fetching image from {shown(source.url)}")
             self.importer.warn()
@@ -74,13 +77,15 @@ class Downloader:
             return self._keep(source, known, answer, place, signature)
 
     def _known(self, source: Source) -> Remote | None:
-        """What came from the same URL before, unless it was taken without the signature that is asked for now."""
+        """What came from the same URL before, if it has the name and labels that are asked for.
+
+        What was taken without a signature does not count where one is asked for now.
+        """
         known = self.importer.store.get_remote(source.url)
         if known is None or (self.importer.verifies and not known.signature_url):
             return None
-        if source.asked is not None:
-            check_asked(self.importer.store.manifest(known.image_id), source.asked, shown(source.url))
-        return known
+        manifest = self.importer.store.manifest(known.image_id)
+        return known if source.asked is None or not mismatch(manifest, source.asked) else None
 
     def _load(self, place: Slot, source: Source, etag: str) -> Answer:
         return place.fetch(self.client, source.url, "ACI", most=self.client.limits.image_bytes, etag=etag)
