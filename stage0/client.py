@@ -9,9 +9,8 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import requests
 import urllib3
@@ -19,25 +18,11 @@ import urllib3
 from builder.errors import UserError
 from builder.version import VERSION
 from stage0.auth import Auth
+from stage0.limits import Limits
+from stage0.messages import shown
 
 _CHUNK = 1 << 18
 _BUNDLE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How long a server may take and how much it may send."""
-
-    connect_seconds: float = 30
-    stall_seconds: float = 60
-    """A body must bring `stall_bytes` in each such span; any other answer may take as long."""
-    stall_bytes: int = 1024
-    redirects: int = 10
-    small_bytes: int = 1 << 20
-    """For pages, keys and signatures."""
-    image_bytes: int = 16 << 30
-    attempts: int = 5
-    """How often a download that breaks off is taken up again in one run."""
 
 
 class DownloadError(UserError):
@@ -137,13 +122,6 @@ class Client:
             basic = requests.auth.HTTPBasicAuth(unquote(parts.username), unquote(parts.password or ""))
             basic(request)
         return request
-
-
-def shown(url: str) -> str:
-    """A URL for messages: on one line, without the password that it may hold."""
-    parts = urlsplit(url)
-    plain = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-    return plain if plain.isprintable() else ascii(plain)
 
 
 def announced_length(response: requests.Response) -> int | None:

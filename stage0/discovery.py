@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from builder.errors import UserError
 from stage0.client import Client
-from stage0.progress import tell
+from stage0.messages import tell
 from stage0.reference import ImageName
 
 _VARIABLE = re.compile(r"\{.*?\}")

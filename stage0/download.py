@@ -16,8 +16,9 @@ from typing import IO
 import requests
 
 from builder.errors import UserError
-from stage0.client import BrokenOffError, Client, DownloadError, announced_length, shown
-from stage0.progress import download_bar, tell
+from stage0.client import BrokenOffError, Client, DownloadError, announced_length
+from stage0.messages import shown, tell
+from stage0.progress import download_bar
 from stage0.store.locks import key_lock
 
 _MAX_AGE = re.compile(r"max-age=(0|[1-9][0-9]{0,8})", re.IGNORECASE)

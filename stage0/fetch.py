@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import shutil
 import time
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 from builder.errors import UserError
 from stage0.auth import load_auth
-from stage0.client import Client, Limits, shown
-from stage0.discovery import Discovery
 from stage0.importing import Importer
-from stage0.insecure import Insecure
 from stage0.keystore import open_keystore
-from stage0.oci import convert
+from stage0.limits import Limits
+from stage0.messages import shown, tell
 from stage0.policy import PullPolicy
-from stage0.progress import tell
 from stage0.reference import (
     ForeignImage,
     ImageFile,
@@ -28,35 +28,24 @@ from stage0.reference import (
     parse_reference,
     with_platform,
 )
-from stage0.remote import Downloader, Source
 from stage0.settings import Settings
 from stage0.store import ImageId, Remote, Store
 from stage0.store.locks import scratch_directory, scratch_file
-from stage0.trust import Trust
+
+if TYPE_CHECKING:
+    from stage0.remote import Downloader, Source
 
 
 class Fetcher:
     """Gets images into a store, which must be open."""
 
     def __init__(self, settings: Settings, store: Store, policy: PullPolicy, limits: Limits | None = None) -> None:
-        insecure = settings.insecure
-        keystore = open_keystore(settings)
-        self._auth = load_auth(settings.config_dirs)
-        client = Client(self._auth, skip_tls_check=Insecure.TLS in insecure, limits=limits)
-        trust = Trust(
-            keystore,
-            client,
-            allow_http=(Insecure.PUBKEY | Insecure.HTTP) in insecure,
-            accept_https=settings.trust_keys_from_https,
-            debug=settings.debug,
-        )
         self._store = store
         self._policy = policy
-        self._insecure = insecure
-        self._allow_http = Insecure.HTTP in insecure
-        self._discovery = Discovery(client, allow_http=self._allow_http, debug=settings.debug)
-        self._importer = Importer(store, keystore, insecure)
-        self._downloader = Downloader(client, self._importer, trust)
+        self._settings = settings
+        self._limits = limits
+        self._auth = load_auth(settings.config_dirs)
+        self._importer = Importer(store, open_keystore(settings), settings.insecure)
 
     def fetch(self, text: str, signature: Path | None = None) -> ImageId:
         """The image that an argument names; its dependencies are then in the store as well.
@@ -115,6 +104,8 @@ class Fetcher:
 
     def _from_foreign(self, image: ForeignImage) -> ImageId:
         """Images that are no ACIs have no signature that we could verify."""
+        from stage0.oci import convert  # here, as stage0.remote below: most pods are made of what the store has
+
         if self._importer.verifies:
             raise UserError(
                 f"{image}: signature verification for docker and OCI images is not supported",
@@ -128,7 +119,8 @@ class Fetcher:
             self._require_pulling(str(image))
             tell(f"fetching image from {image}")
         with scratch_directory(self._store.scratch) as scratch:
-            image_id = self._importer.add(convert(image, scratch, self._auth, self._insecure), None, str(image))
+            converted = convert(image, scratch, self._auth, self._settings.insecure)
+            image_id = self._importer.add(converted, None, str(image))
         if remote:
             self._store.put_remote(Remote(str(image), "", "", image_id, 0, time.time()))
         return image_id
@@ -138,9 +130,11 @@ class Fetcher:
         if known is not None:
             return known.image_id
         self._require_pulling(shown(url))
+        from stage0.remote import Source
+
         parts = urlsplit(url)
         signature_url = urlunsplit(parts._replace(path=signature_name(parts.path)))
-        return self._download(Source(url, signature_url, signature=signature))
+        return self._download(Source(url, signature_url), signature)
 
     def _from_name(self, asked: ImageName, text: str, signature: Path | None) -> ImageId:
         found = None if self._policy is PullPolicy.UPDATE else self._store.find(asked.name, asked.labels)
@@ -148,17 +142,22 @@ class Fetcher:
             return found
         self._require_pulling(text)
         tell(f"searching for app image {text}")
-        endpoint = self._discovery.endpoints(asked)[0]
-        for url in (endpoint.aci, endpoint.signature):
-            if not self._allow_http and urlsplit(url).scheme != "https":
-                raise UserError(
-                    f"discovery of {asked.name!r} led to {shown(url)}, which is not https",
-                    hint="--insecure-options=http allows it",
-                )
-        return self._download(Source(endpoint.aci, endpoint.signature, asked, signature))
+        return self._download(self._downloader.discover(asked), signature)
 
-    def _download(self, source: Source) -> ImageId:
-        return self._downloader.get(source, reuse=self._policy is PullPolicy.NEW)
+    def _download(self, source: Source, signature: Path | None) -> ImageId:
+        return self._downloader.get(replace(source, signature=signature), reuse=self._policy is PullPolicy.NEW)
+
+    @cached_property
+    def _downloader(self) -> Downloader:
+        from stage0.remote import Downloader
+
+        return Downloader(
+            self._importer,
+            self._auth,
+            trust_keys_from_https=self._settings.trust_keys_from_https,
+            debug=self._settings.debug,
+            limits=self._limits,
+        )
 
     def _require_pulling(self, text: str) -> None:
         if self._policy is PullPolicy.NEVER:

@@ -12,7 +12,7 @@ from builder.aci.schema import label
 from builder.errors import UserError
 from stage0.insecure import Insecure
 from stage0.keystore import Keystore
-from stage0.progress import clean, tell
+from stage0.messages import clean, tell
 from stage0.reference import ImageName
 from stage0.store import ImageId, Store, aci_manifest
 from stage0.verify import find_any_signer, require_trust

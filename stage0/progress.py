@@ -1,4 +1,4 @@
-"""What rkt tells on standard error while it works: lines of text, and how far a download is."""
+"""How far a download is, on standard error."""
 
 from __future__ import annotations
 
@@ -18,16 +18,6 @@ _SECONDS_BETWEEN_LINES = 10
 
 Count = Callable[[int], None]
 """Takes the bytes that came since the last call."""
-
-
-def tell(text: str) -> None:
-    """A message. Text of servers and images in it cannot move the cursor or forge a line."""
-    click.echo("\n".join(f"{clean(line)}" for line in f"rkt: {text}".split("\n")), err=True)
-
-
-def clean(text: str) -> str:
-    """`text` without control characters: they are written as escapes."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 @contextmanager

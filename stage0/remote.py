@@ -7,13 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from builder.errors import UserError
-from stage0.client import Client, DownloadError, shown
+from stage0.auth import Auth
+from stage0.client import Client, DownloadError
+from stage0.discovery import Discovery
 from stage0.download import Answer, DeferredError, Slot, slot
 from stage0.importing import Importer, mismatch
 from stage0.insecure import Insecure
-from stage0.progress import tell
+from stage0.limits import Limits
+from stage0.messages import shown, tell
 from stage0.reference import ImageName
 from stage0.store import ImageId, Remote
 from stage0.trust import Trust
@@ -32,28 +36,49 @@ class Source:
     """A file that holds the signature, in place of `signature_url`."""
 
 
-@dataclass(frozen=True)
 class Downloader:
     """Brings images into the store of `importer`."""
 
-    client: Client
-    importer: Importer
-    trust: Trust
-    """For keys that discovery finds and that a person or a flag accepts."""
+    def __init__(
+        self, importer: Importer, auth: Auth, *, trust_keys_from_https: bool, debug: bool, limits: Limits | None
+    ) -> None:
+        insecure = importer.insecure
+        self._importer = importer
+        self._client = Client(auth, skip_tls_check=Insecure.TLS in insecure, limits=limits)
+        self._allow_http = Insecure.HTTP in insecure
+        self._discovery = Discovery(self._client, allow_http=self._allow_http, debug=debug)
+        self._trust = Trust(
+            importer.keystore,
+            self._client,
+            allow_http=(Insecure.PUBKEY | Insecure.HTTP) in insecure,
+            accept_https=trust_keys_from_https,
+            debug=debug,
+        )
+
+    def discover(self, asked: ImageName) -> Source:
+        """Where an image is, by its name. Raises `UserError`."""
+        endpoint = self._discovery.endpoints(asked)[0]
+        for url in (endpoint.aci, endpoint.signature):
+            if not self._allow_http and urlsplit(url).scheme != "https":
+                raise UserError(
+                    f"discovery of {asked.name!r} led to {shown(url)}, which is not https",
+                    hint="--insecure-options=http allows it",
+                )
+        return Source(endpoint.aci, endpoint.signature, asked)
 
     def get(self, source: Source, *, reuse: bool) -> ImageId:
         """The image, from the server or from the store where that is still the same. Raises `UserError`.
 
         With `reuse` the server is not asked where another process has brought the image meanwhile.
         """
-        with slot(self.importer.store.scratch, source.url) as place:
+        with slot(self._importer.store.scratch, source.url) as place:
             known = self._known(source)
             if known is not None and (reuse or time.time() < known.downloaded + known.cache_max_age):
                 return known.image_id
             tell(f"fetching image from {shown(source.url)}")
-            self.importer.warn()
+            self._importer.warn()
             etag = known.etag if known else ""
-            if self.importer.verifies:
+            if self._importer.verifies:
                 return self._get_verified(source, place, known, etag)
             answer = self._load(place, source, etag)
             return self._keep(source, known, answer, place, None)
@@ -64,7 +89,7 @@ class Downloader:
         with self._signature(source) as signature:
             if signature is not None and source.asked is not None:
                 # A stranger's signature ends it before the image is downloaded.
-                check_identity(signature, self.importer.keystore, source.asked.name, shown(source.url))
+                check_identity(signature, self._importer.keystore, source.asked.name, shown(source.url))
             answer = self._load(place, source, etag)
             if signature is not None:
                 return self._keep(source, known, answer, place, signature)
@@ -81,14 +106,14 @@ class Downloader:
 
         What was taken without a signature does not count where one is asked for now.
         """
-        known = self.importer.store.get_remote(source.url)
-        if known is None or (self.importer.verifies and not known.signature_url):
+        known = self._importer.store.get_remote(source.url)
+        if known is None or (self._importer.verifies and not known.signature_url):
             return None
-        manifest = self.importer.store.manifest(known.image_id)
+        manifest = self._importer.store.manifest(known.image_id)
         return known if source.asked is None or not mismatch(manifest, source.asked) else None
 
     def _load(self, place: Slot, source: Source, etag: str) -> Answer:
-        return place.fetch(self.client, source.url, "ACI", most=self.client.limits.image_bytes, etag=etag)
+        return place.fetch(self._client, source.url, "ACI", most=self._client.limits.image_bytes, etag=etag)
 
     @contextmanager
     def _signature(self, source: Source) -> Iterator[Path | None]:
@@ -96,10 +121,10 @@ class Downloader:
         if source.signature is not None:
             yield source.signature
             return
-        with slot(self.importer.store.scratch, source.signature_url) as place:
+        with slot(self._importer.store.scratch, source.signature_url) as place:
             deferred = False
             try:
-                place.fetch(self.client, source.signature_url, "signature", most=self.client.limits.small_bytes)
+                place.fetch(self._client, source.signature_url, "signature", most=self._client.limits.small_bytes)
             except DeferredError:
                 tell("server requested deferring the signature download")
                 deferred = True
@@ -114,23 +139,23 @@ class Downloader:
         if answer.not_modified and known is not None:
             remote = replace(known, cache_max_age=answer.max_age, downloaded=now)
         else:
-            image_id = self.importer.add(place.path, signature, shown(source.url), source.asked)
+            image_id = self._importer.add(place.path, signature, shown(source.url), source.asked)
             origin = str(source.signature or source.signature_url) if signature is not None else ""
             remote = Remote(source.url, origin, answer.etag, image_id, answer.max_age, now)
-        self.importer.store.put_remote(remote)
+        self._importer.store.put_remote(remote)
         return remote.image_id
 
     def _offer_keys(self, name: str) -> None:
         """Where no key is trusted for an image, look for one and ask. That none is found may be no fault."""
-        if self.importer.keystore.keys_for(name):
+        if self._importer.keystore.keys_for(name):
             return
-        if Insecure.PUBKEY in self.importer.insecure:
+        if Insecure.PUBKEY in self._importer.insecure:
             tell("signing keys may be downloaded from an insecure connection")
-        elif Insecure.TLS in self.importer.insecure:
+        elif Insecure.TLS in self._importer.insecure:
             return
         try:
-            locations = self.trust.locations(name)
+            locations = self._trust.locations(name)
         except UserError as error:
             tell(f"error determining key location: {error}")
             return
-        self.trust.add(locations, name)
+        self._trust.add(locations, name)

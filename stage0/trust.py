@@ -14,7 +14,7 @@ from builder.errors import UserError
 from stage0.client import Client
 from stage0.discovery import Discovery
 from stage0.keystore import Keystore, check_prefix
-from stage0.progress import clean, tell
+from stage0.messages import clean, tell
 from stage0.verify import describe_keys
 
 

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from builder.errors import UserError
 from stage0.auth import Auth
-from stage0.client import Client, Limits
+from stage0.client import Client
 from stage0.discovery import Discovery, Endpoint, Tag, parse_tags
+from stage0.limits import Limits
 from stage0.reference import parse_name
 from tests.unit.stage0.image_server import Site, content, redirect, status
 

@@ -13,10 +13,10 @@ import pytest
 
 from builder.errors import UserError
 from stage0 import cli
-from stage0.client import Limits
 from stage0.commands import fetch as command
 from stage0.fetch import Fetcher
 from stage0.insecure import Insecure
+from stage0.limits import Limits
 from stage0.policy import PullPolicy
 from stage0.settings import Flags, Settings, resolve
 from stage0.store import Store

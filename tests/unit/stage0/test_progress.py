@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from stage0.progress import amount, clean, download_bar, tell
+from stage0.messages import clean, shown, tell
+from stage0.progress import amount, download_bar
 
 
 class Terminal(io.StringIO):
@@ -49,3 +50,7 @@ def test_what_strangers_say_cannot_move_the_cursor(capfd: pytest.CaptureFixture[
     tell("signature verified:\n  \x1b[2JMe \u202e")
     assert capfd.readouterr().err == "rkt: signature verified:\n  \\x1b[2JMe \\u202e\n"
     assert clean("a\r\nb\x7f") == "a\\r\\nb\\x7f"
+
+
+def test_passwords_are_not_shown() -> None:
+    assert shown("https://me:secret@example.com:1/a?b\n") == "https://example.com:1/a?b"
