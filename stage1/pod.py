@@ -105,6 +105,8 @@ class App:
     """Where standard input, output and error lead, as far as the pod says it."""
     notifies: bool = False
     """Whether the app tells systemd when it is ready."""
+    group_follows_user: bool = False
+    """Whether a group that does not exist means the number of the user: so in images from Docker that name no group."""
 
     @property
     def folder(self) -> str:
@@ -166,6 +168,8 @@ def _load_app(name: str, entry: Json, image: Tree, volumes: Mapping[str, Volume]
     if not words or not words[0]:
         raise UserError(f"{where}: there is nothing to execute; name a program with --exec")
     noted = read_annotations(manifest, f"{where}: image manifest")
+    own = typed(manifest, "app", dict, where) or {}
+    user, group = text(settings, "user", where), text(settings, "group", where)
     environment = _environment(settings, where)
     event_handlers = _event_handlers(settings, where)
     for arguments in (words, *(handler.arguments for handler in event_handlers)):
@@ -174,8 +178,8 @@ def _load_app(name: str, entry: Json, image: Tree, volumes: Mapping[str, Volume]
         name=name,
         image=text(manifest, "name", where),
         arguments=words,
-        user=text(settings, "user", where) or "0",
-        group=text(settings, "group", where) or "0",
+        user=user or "0",
+        group=group or "0",
         supplementary_gids=_gids(settings, where),
         working_directory=_working_directory(settings, where),
         environment=environment,
@@ -186,6 +190,8 @@ def _load_app(name: str, entry: Json, image: Tree, volumes: Mapping[str, Volume]
         mounts=app_mounts(entry, settings, volumes, where, of_docker=_OF_DOCKER in noted),
         streams=_streams(read_annotations(entry, where), where),
         notifies=noted.get(_NOTIFIES) == "true",
+        # docker2aci has to name a group, and takes the user's name.
+        group_follows_user=_OF_DOCKER in noted and own.get("user") == own.get("group") == group,
     )
 
 

@@ -29,11 +29,14 @@ def resolve(app: App, root: AppRoot) -> Identity:
 
     Each is a number, a name in the image's etc/passwd or etc/group, or an absolute path whose owner is meant.
     """
-    return Identity(
-        uid=_resolve(app, root, app.user, "user", "etc/passwd"),
-        gid=_resolve(app, root, app.group, "group", "etc/group"),
-        supplementary_gids=app.supplementary_gids,
-    )
+    uid = _resolve(app, root, app.user, "user", "etc/passwd")
+    try:
+        gid = _resolve(app, root, app.group, "group", "etc/group")
+    except UserError:
+        if not app.group_follows_user:
+            raise
+        gid = uid
+    return Identity(uid, gid, app.supplementary_gids)
 
 
 def _resolve(app: App, root: AppRoot, text: str, kind: str, database: str) -> int:

@@ -206,3 +206,22 @@ def test_names(name: str) -> None:
 def test_what_is_no_name(name: str) -> None:
     with pytest.raises(UserError):
         app_name(name)
+
+
+@pytest.mark.parametrize(
+    ("image", "asked", "of_docker", "follows"),
+    [
+        (("web", "web"), ("web", "web"), True, True),
+        (("web", "web"), ("web", "web"), False, False),
+        (("web", "web"), ("web", "staff"), True, False),
+        (("web", "staff"), ("web", "staff"), True, False),
+    ],
+)
+def test_groups_that_docker_images_do_not_name(
+    directory: PodDirectory, image: tuple[str, str], asked: tuple[str, str], of_docker: bool, follows: bool
+) -> None:
+    annotations = [{"name": "appc.io/docker/repository", "value": "library/db"}] if of_docker else []
+    directory.add("db", annotations=annotations, app=APP | dict(zip(("user", "group"), image, strict=True)))
+    directory.manifest([{"name": "db", "app": APP | dict(zip(("user", "group"), asked, strict=True))}])
+    (db,) = directory.load().apps
+    assert db.group_follows_user == follows

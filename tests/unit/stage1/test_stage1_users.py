@@ -1,3 +1,4 @@
+import dataclasses
 import os
 from pathlib import Path
 
@@ -85,3 +86,20 @@ def test_a_guest_without_databases(image: Tree) -> None:
     Path(image.path, "etc/passwd").unlink()
     with pytest.raises(UserError, match="etc/passwd"):
         add_to_guest(image, [])
+
+
+def test_the_group_of_an_image_from_docker(image: Tree) -> None:
+    root = AppRoot(image, "app")
+    with pytest.raises(UserError, match="group 'postgres'"):
+        resolve(app("postgres", "postgres"), root)
+    follows = dataclasses.replace(app("postgres", "postgres"), group_follows_user=True)
+    assert resolve(follows, root) == Identity(70, 70, (9,))
+    assert resolve(dataclasses.replace(follows, group="staff"), root) == Identity(70, 50, (9,))
+
+
+@pytest.mark.parametrize("number", ["65535", "4294967295", "99999999999"])
+def test_numbers_that_are_no_ids(image: Tree, number: str) -> None:
+    (Path(image.path) / "app/etc/passwd").write_text(f"web:x:{number}:0::/:/bin/sh\n")
+    for user in ("web", number):
+        with pytest.raises(UserError, match="is no possible ID"):
+            resolve(app(user, "0"), AppRoot(image, "app"))
