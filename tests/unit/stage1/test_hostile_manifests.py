@@ -251,7 +251,8 @@ def test_sixty_four_apps(pod: LaunchedPod, canary: Canary) -> None:
     assert start(pod).launched
     units = pod.image / "usr/lib/systemd/system"
     assert all((units / f"{name}.service").is_file() for name in names)
-    assert (units / "default.target").read_text().count(".service") == 64
+    target = (units / "default.target").read_text()
+    assert all(f"{name}.service" in target for name in names)
     canary.assert_untouched()
 
 
