@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import unquote
 
 import requests
 import urllib3
@@ -19,7 +19,7 @@ from builder.errors import UserError
 from builder.version import VERSION
 from stage0.auth import Auth
 from stage0.limits import Limits
-from stage0.messages import shown
+from stage0.urls import join_url, shown, split_url
 
 _CHUNK = 1 << 18
 _BUNDLE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
@@ -55,7 +55,7 @@ class Client:
                 if not response.is_redirect:
                     yield response
                     return
-                target = urljoin(current, response.headers["location"])
+                target = join_url(current, response.headers["location"])
             finally:
                 response.close()
             _check_redirect(current, target)
@@ -111,7 +111,7 @@ class Client:
 
     def _authorize(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """Credentials go over https alone. This takes the place of what requests would find in ~/.netrc."""
-        parts = urlsplit(request.url or "")
+        parts = split_url(request.url or "")
         if parts.scheme != "https":
             return request
         host = parts.netloc.rpartition("@")[2]
@@ -141,7 +141,7 @@ def _next_chunk(response: requests.Response, url: str) -> bytes:
 
 
 def _check_redirect(current: str, target: str) -> None:
-    old, new = urlsplit(current).scheme, urlsplit(target).scheme
+    old, new = split_url(current).scheme, split_url(target).scheme
     if new not in ("http", "https") or (old == "https" and new != "https"):
         raise DownloadError(f"{shown(current)}: redirected to {shown(target)}, which is not https")
 

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -17,10 +18,16 @@ import requests
 
 from builder.errors import UserError
 from stage0.client import BrokenOffError, Client, DownloadError, announced_length
-from stage0.messages import shown, tell
+from stage0.messages import tell
 from stage0.progress import download_bar
 from stage0.store.locks import key_lock
+from stage0.urls import shown
 
+_PREFIX = "download-"
+_NOTES = ".json"
+_LOCK = ".lock"
+_KEPT_SECONDS = 7 * 24 * 3600
+"""How long what broke off waits for somebody to go on with it."""
 _MAX_AGE = re.compile(r"max-age=(0|[1-9][0-9]{0,8})", re.IGNORECASE)
 _RANGE = re.compile(r"bytes (\d{1,19})-\d+/(\d+|\*)", re.ASCII)
 
@@ -46,7 +53,7 @@ class Slot:
     def __init__(self, path: Path, stream: IO[bytes]) -> None:
         self.path = path
         self._stream = stream
-        self._notes = path.with_name(f"{path.name}.json")
+        self._notes = path.with_name(path.name + _NOTES)
         self.keep = False
         """A download into it is going on, or broke off and may be gone on with."""
 
@@ -150,12 +157,12 @@ def slot(directory: Path, url: str) -> Iterator[Slot]:
 
     When the caller is done with it, it is removed, except where a download broke off or was interrupted.
     """
-    name = f"download-{hashlib.sha512(url.encode()).hexdigest()[:64]}"
+    name = f"{_PREFIX}{hashlib.sha512(url.encode()).hexdigest()[:64]}"
     path = directory / name
     with ExitStack() as stack:
-        if not stack.enter_context(key_lock(directory, f"{name}.lock", wait=False)):
+        if not stack.enter_context(key_lock(directory, name + _LOCK, wait=False)):
             tell("another rkt instance is downloading this file, waiting...")
-            stack.enter_context(key_lock(directory, f"{name}.lock"))
+            stack.enter_context(key_lock(directory, name + _LOCK))
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         place = Slot(path, stack.enter_context(os.fdopen(descriptor, "r+b")))
         try:
@@ -164,7 +171,20 @@ def slot(directory: Path, url: str) -> Iterator[Slot]:
             if not place.keep:
                 place.discard()
                 path.unlink()
-            (directory / f"{name}.lock").unlink()
+            (directory / (name + _LOCK)).unlink()
+
+
+def sweep_downloads(directory: Path) -> None:
+    """Remove what broke off so long ago that nobody will go on with it."""
+    oldest = time.time() - _KEPT_SECONDS
+    for name in {path.name.partition(".")[0] for path in directory.glob(f"{_PREFIX}*")}:
+        with key_lock(directory, name + _LOCK, wait=False) as held:
+            path = directory / name
+            if held and not (path.exists() and path.stat().st_mtime >= oldest):
+                path.unlink(missing_ok=True)
+                path.with_name(name + _NOTES).unlink(missing_ok=True)
+            if held:
+                path.with_name(name + _LOCK).unlink()
 
 
 def _starts_at(response: requests.Response) -> int:

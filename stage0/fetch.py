@@ -9,14 +9,14 @@ from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlunsplit
 
 from builder.errors import UserError
 from stage0.auth import load_auth
 from stage0.importing import Importer
 from stage0.keystore import open_keystore
 from stage0.limits import Limits
-from stage0.messages import shown, tell
+from stage0.messages import tell
 from stage0.policy import PullPolicy
 from stage0.reference import (
     ForeignImage,
@@ -31,6 +31,7 @@ from stage0.reference import (
 from stage0.settings import Settings
 from stage0.store import ImageId, Remote, Store
 from stage0.store.locks import scratch_directory, scratch_file
+from stage0.urls import shown, split_url
 
 if TYPE_CHECKING:
     from stage0.remote import Downloader, Source
@@ -132,7 +133,7 @@ class Fetcher:
         self._require_pulling(shown(url))
         from stage0.remote import Source
 
-        parts = urlsplit(url)
+        parts = split_url(url)
         signature_url = urlunsplit(parts._replace(path=signature_name(parts.path)))
         return self._download(Source(url, signature_url), signature)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit, urlunsplit
-
 import click
 
 
@@ -15,9 +13,3 @@ def tell(text: str) -> None:
 def clean(text: str) -> str:
     """`text` without control characters: they are written as escapes."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
-
-
-def shown(url: str) -> str:
-    """A URL for messages: without the password that it may hold."""
-    parts = urlsplit(url)
-    return clean(urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])))

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from builder.aci.schema import OS_ARCH, is_identifier
 from builder.errors import UserError
+from stage0.urls import split_url
 
 _ACI = ".aci"
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):(.+)", re.DOTALL)
@@ -80,7 +81,7 @@ def parse_reference(text: str) -> Reference:
     if match and scheme in _FOREIGN:
         return ForeignImage(scheme, match[2])
     if scheme in ("file", "http", "https"):
-        parts = urlsplit(text)
+        parts = split_url(text)
         if not parts.path.endswith(_ACI) or (scheme != "file" and not parts.hostname):
             raise UserError(f"invalid image string {text!r}", hint=f"the URL of an image ends in {_ACI}")
         return ImageFile(Path(unquote(parts.path)).absolute()) if scheme == "file" else ImageUrl(text)

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from builder.errors import UserError
 from stage0.auth import Auth
@@ -17,10 +16,11 @@ from stage0.download import Answer, DeferredError, Slot, slot
 from stage0.importing import Importer, mismatch
 from stage0.insecure import Insecure
 from stage0.limits import Limits
-from stage0.messages import shown, tell
+from stage0.messages import tell
 from stage0.reference import ImageName
 from stage0.store import ImageId, Remote
 from stage0.trust import Trust
+from stage0.urls import shown, split_url
 from stage0.verify import check_identity
 
 
@@ -59,7 +59,7 @@ class Downloader:
         """Where an image is, by its name. Raises `UserError`."""
         endpoint = self._discovery.endpoints(asked)[0]
         for url in (endpoint.aci, endpoint.signature):
-            if not self._allow_http and urlsplit(url).scheme != "https":
+            if not self._allow_http and split_url(url).scheme != "https":
                 raise UserError(
                     f"discovery of {asked.name!r} led to {shown(url)}, which is not https",
                     hint="--insecure-options=http allows it",
@@ -91,7 +91,7 @@ class Downloader:
                 # A stranger's signature ends it before the image is downloaded.
                 check_identity(signature, self._importer.keystore, source.asked.name, shown(source.url))
             answer = self._load(place, source, etag)
-            if signature is not None:
+            if signature is not None or answer.not_modified:
                 return self._keep(source, known, answer, place, signature)
         with self._signature(source) as signature:
             if signature is None:

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import click
 
@@ -15,6 +14,7 @@ from stage0.client import Client
 from stage0.discovery import Discovery
 from stage0.keystore import Keystore, check_prefix
 from stage0.messages import clean, tell
+from stage0.urls import split_url
 from stage0.verify import describe_keys
 
 
@@ -45,7 +45,7 @@ class Trust:
         for location in locations:
             data = self._read(location)
             fingerprint = _show(data, location, prefix)
-            ask = review and not (self.accept_https and urlsplit(location).scheme == "https")
+            ask = review and not (self.accept_https and split_url(location).scheme == "https")
             if ask and not _accepted(prefix):
                 tell(f'not trusting "{location}"')
                 continue
@@ -55,7 +55,7 @@ class Trust:
             click.echo(f'Added key for prefix "{prefix}" at "{path}"' if prefix else f'Added root key at "{path}"')
 
     def _read(self, location: str) -> bytes:
-        scheme = urlsplit(location).scheme
+        scheme = split_url(location).scheme
         if scheme == "":
             try:
                 return Path(location).read_bytes()

@@ -236,6 +236,8 @@ def rm(settings: Settings, names: tuple[str, ...]) -> None:
 @pass_settings
 def gc(settings: Settings, grace_period: float) -> None:
     """Remove trees that no pod needs, images that were not used for a while, and what killed processes left."""
+    from stage0.download import sweep_downloads  # here, because it brings with it what talks to servers
+
     errors: list[UserError] = []
     with Store(settings.data_dir) as store:
         trees = TreeStore(store)
@@ -250,6 +252,7 @@ def gc(settings: Settings, grace_period: float) -> None:
         unused = [info.id for info in store.list() if info.used < oldest and info.id not in running]
         _remove(store, unused, "gc", errors)
         store.sweep()
+        sweep_downloads(store.scratch)
 
 
 def _remove(store: Store, images: Sequence[str], command: str, errors: list[UserError]) -> None:

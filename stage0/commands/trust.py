@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 import click
 
 from builder.errors import UserError
@@ -14,6 +12,7 @@ from stage0.insecure import Insecure
 from stage0.keystore import Keystore, open_keystore
 from stage0.settings import Settings
 from stage0.trust import Trust
+from stage0.urls import split_url
 
 _UNBOUNDED = """aborting due to implicit unbounded trust (root domain)
 Please provide a specific domain prefix to trust:
@@ -74,7 +73,7 @@ def _check_scope(prefix: str, root: bool, with_keys: bool) -> None:
         if with_keys:
             raise UserError(_UNBOUNDED)
         raise click.UsageError("--prefix or --root is required")
-    scheme = urlsplit(prefix).scheme
+    scheme = split_url(prefix).scheme
     if scheme:
         raise UserError(f"--prefix must not contain a URL scheme, omit {scheme}://")
 

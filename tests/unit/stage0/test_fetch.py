@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import pytest
 from builder.errors import UserError
 from stage0 import cli
 from stage0.commands import fetch as command
+from stage0.download import sweep_downloads
 from stage0.fetch import Fetcher
 from stage0.insecure import Insecure
 from stage0.limits import Limits
@@ -325,6 +327,20 @@ def test_a_later_run_goes_on_with_what_is_there(world: World) -> None:
     world.site.routes[ACI] = rest
     world.fetch(NAME)
     assert world.stored == ["example.com/app"]
+    assert world.left_behind == []
+
+
+def test_what_nobody_goes_on_with_is_swept_in_the_end(world: World) -> None:
+    world.site.routes[ACI] = truncated(world.aci[:50], len(world.aci), ETag='"one"')
+    with pytest.raises(UserError, match="broke off"):
+        world.fetch(NAME)
+    scratch = world.settings.store_dir / "tmp"
+    kept = world.left_behind
+    sweep_downloads(scratch)
+    assert world.left_behind == kept != []
+    for path in scratch.iterdir():
+        os.utime(path, (0, 0))
+    sweep_downloads(scratch)
     assert world.left_behind == []
 
 

@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
-from stage0.messages import clean, shown, tell
+from stage0.messages import clean, tell
 from stage0.progress import amount, download_bar
+from stage0.urls import shown
 
 
 class Terminal(io.StringIO):

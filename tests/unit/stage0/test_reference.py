@@ -63,6 +63,11 @@ def test_the_url_of_an_image_ends_in_aci(text: str) -> None:
         parse_reference(text)
 
 
+def test_what_is_no_url() -> None:
+    with pytest.raises(UserError, match="is not a URL"):
+        parse_reference("https://[::1/app.aci")
+
+
 @pytest.mark.parametrize(
     "text", ["", "Example.com", "a b", "a:1:2", "a,b", "a,B=1", "a,x=1,x=2", "a:1,version=2", "a,name=b", "a,x=1:2"]
 )
