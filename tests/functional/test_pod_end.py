@@ -36,6 +36,13 @@ def test_missing_program(image: Image, pod_of: PodMaker) -> None:
         assert pod.status("bad") == "203"
 
 
+def test_a_kernel_that_gives_up(image: Image, pod_of: PodMaker) -> None:
+    with pod_of(image, [SLEEPER]) as pod:
+        outcome = pod.run("--net=none", env={"RKT_HYPERVISOR_EXTRA_KERNEL_PARAMS": "init=/missing"})
+    assert outcome.status == 254, outcome
+    assert outcome.stderr.endswith("stage1: error: the virtual machine ended before all apps had\n")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
 def test_a_signal_to_the_pid_ends_the_pod(image: Image, pod_of: PodMaker, number: signal.Signals) -> None:
     with pod_of(image, [SLEEPER]) as pod, pod.start() as running:

@@ -113,6 +113,22 @@ def test_failures_of_its_own_are_254(pod: Path, shell: list[str]) -> None:
     assert result.stderr == "stage1: error: the hypervisor ended with status 1\n"
 
 
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_machine_that_ends_before_its_apps_is_a_failure(pod: Path, shell: list[str]) -> None:
+    root = pod / "stage1/rootfs"
+    for name in ("a b", "web"):
+        (root / "opt/stage2" / name).mkdir(parents=True)
+    (root / "rkt/status/web").write_text("0\n")
+    result = start(pod, shell, "init", UUID)
+    assert result.returncode == 254
+    assert result.stderr == "stage1: error: the virtual machine ended before all apps had\n"
+    (root / "rkt/status/web").write_text("7\n")
+    assert start(pod, shell, "init", UUID).returncode == 7
+    for name in ("a b", "web"):
+        (root / "rkt/status" / name).write_text("0\n")
+    assert start(pod, shell, "init", UUID).returncode == 0
+
+
 @pytest.mark.parametrize(
     ("code", "status", "expected"),
     [("exited", "0", 0), ("exited", "7", 7), ("killed", "KILL", 137), ("dumped", "SEGV", 139), ("", "", 255)],
