@@ -86,7 +86,7 @@ class Fetcher:
                     pending.append(found)
 
     def _from_file(self, path: Path, signature: Path | None) -> ImageId:
-        self._importer.warn()
+        self._importer.warn(download=False)
         if not path.is_file():
             raise UserError(f"cannot open the image {path}: no such file")
         if not self._importer.verifies:

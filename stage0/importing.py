@@ -31,9 +31,9 @@ class Importer:
         """Are signatures asked for?"""
         return Insecure.IMAGE not in self.insecure
 
-    def warn(self) -> None:
-        """Say what is not checked."""
-        if Insecure.TLS in self.insecure:
+    def warn(self, *, download: bool) -> None:
+        """Say what is not checked, of a file or of a download."""
+        if download and Insecure.TLS in self.insecure:
             tell("warning: TLS verification has been disabled")
         if not self.verifies:
             tell("warning: image signature verification has been disabled")

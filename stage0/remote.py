@@ -76,7 +76,7 @@ class Downloader:
             if known is not None and (reuse or time.time() < known.downloaded + known.cache_max_age):
                 return known.image_id
             tell(f"fetching image from {shown(source.url)}")
-            self._importer.warn()
+            self._importer.warn(download=True)
             etag = known.etag if known else ""
             if self._importer.verifies:
                 return self._get_verified(source, place, known, etag)
