@@ -8,11 +8,13 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from builder.errors import UserError
+from stage0.aws import signed_headers
 from stage0.config import documents
 
 _FIELDS = MappingProxyType(
@@ -36,16 +38,16 @@ class Credentials:
     def __repr__(self) -> str:
         return f"Credentials(type={self.type!r}, values=hidden)"
 
-    def authorization(self, host: str) -> str:
-        """The value of the header Authorization. Raises `UserError` for a type that is not supported."""
+    def headers(self, url: str, now: datetime) -> dict[str, str]:
+        """The headers that a GET of `url` needs; `now` is in UTC. Raises `UserError` for what is no URL."""
+        values = self.values
         if self.type == "oauth":
-            return f"Bearer {self.values['token']}"
+            return {"Authorization": f"Bearer {values['token']}"}
         if self.type == "basic":
-            pair = f"{self.values['user']}:{self.values['password']}"
-            return f"Basic {base64.b64encode(pair.encode()).decode()}"
-        raise UserError(
-            f"{host}: credentials of the type {self.type!r} are not supported", hint="use those of type basic or oauth"
-        )
+            pair = f"{values['user']}:{values['password']}"
+            return {"Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}
+        region = values.get("awsRegion", "")
+        return signed_headers(url, values["accessKeyID"], values["secretAccessKey"], region, now)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -117,7 +118,7 @@ class Client:
         host = parts.netloc.rpartition("@")[2]
         credentials = self._auth.hosts.get(host)
         if credentials is not None:
-            request.headers["Authorization"] = credentials.authorization(host)
+            request.headers.update(credentials.headers(request.url or "", datetime.now(UTC)))
         elif parts.username:
             basic = requests.auth.HTTPBasicAuth(unquote(parts.username), unquote(parts.password or ""))
             basic(request)

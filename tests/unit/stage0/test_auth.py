@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,9 @@ import pytest
 
 from builder.errors import UserError
 from stage0.auth import load_auth
+from stage0.aws import guess_region
 
+NOW = datetime(2013, 5, 24, tzinfo=UTC)
 BASIC = {"user": "foo", "password": "bar"}
 
 
@@ -27,7 +30,8 @@ def test_later_directories_override_host_by_host(tmp_path: Path) -> None:
     put(local, "a.json", domains=["coreos.com"], type="basic", credentials=BASIC)
     put(local, "b.json", domains=["tectonic.com"], type="oauth", credentials={"token": "tectonic-token"})
     auth = load_auth([system, local])
-    assert {host: auth.hosts[host].authorization(host) for host in hosts} == {
+    found = {host: auth.hosts[host].headers(f"https://{host}/", NOW) for host in hosts}
+    assert {host: headers["Authorization"] for host, headers in found.items()} == {
         "coreos.com": "Basic Zm9vOmJhcg==",
         "tectonic.com": "Bearer tectonic-token",
         "kubernetes.io": "Bearer common-token",
@@ -42,11 +46,41 @@ def test_registries(tmp_path: Path) -> None:
     assert auth.hosts == {}
 
 
-def test_credentials_that_cannot_be_used_are_named_when_they_are_needed(tmp_path: Path) -> None:
-    keys = {"accessKeyID": "id", "secretAccessKey": "secret"}
-    put(tmp_path, "aws.json", domains=["b.s3.amazonaws.com"], type="aws", credentials=keys)
-    with pytest.raises(UserError, match="b: credentials of the type 'aws' are not supported"):
-        load_auth([tmp_path]).hosts["b.s3.amazonaws.com"].authorization("b")
+@pytest.mark.parametrize(
+    ("query", "signature"),
+    [
+        ("lifecycle", "fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543"),
+        ("max-keys=2&prefix=J", "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7"),
+    ],
+)
+def test_requests_to_s3_are_signed(query: str, signature: str, tmp_path: Path) -> None:
+    """The examples of the documentation of S3 (Authenticating Requests: Using the Authorization Header)."""
+    host = "examplebucket.s3.amazonaws.com"
+    keys = {
+        "accessKeyID": "AKIAIOSFODNN7EXAMPLE",
+        "secretAccessKey": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+    }
+    put(tmp_path, "aws.json", domains=[host], type="aws", credentials=keys)
+    headers = load_auth([tmp_path]).hosts[host].headers(f"https://{host}/?{query}", NOW)
+    assert headers["x-amz-date"] == "20130524T000000Z"
+    assert headers["Authorization"] == (
+        "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request, "
+        f"SignedHeaders=host;x-amz-content-sha256;x-amz-date, Signature={signature}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("host", "region"),
+    [
+        ("bucket.s3.amazonaws.com", "us-east-1"),
+        ("bucket.s3-external-1.amazonaws.com", "us-east-1"),
+        ("bucket.s3-eu-west-1.amazonaws.com:443", "eu-west-1"),
+        ("bucket.s3.eu-central-1.amazonaws.com", "eu-central-1"),
+        ("s3.example.com", "us-east-1"),
+    ],
+)
+def test_the_region_is_read_off_the_host(host: str, region: str) -> None:
+    assert guess_region(host) == region
 
 
 @pytest.mark.parametrize(
