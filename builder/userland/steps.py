@@ -112,4 +112,21 @@ def _run(context: StepContext) -> None:
     tree = unpack_part(context, folder, USERLAND_STEP)
     selection = select(tree, read_lists(folder))
     complete(context, tree, selection, folder)
+    _add_library_cache(context, tree, selection)
     selection.write(context.output)
+
+
+def _add_library_cache(context: StepContext, tree: PackageTree, selection: Selection) -> None:
+    """Add etc/ld.so.cache, made by the packages' own ldconfig.
+
+    Without it the loader of every program tries some twenty directories, and each try is a round trip to the host.
+    """
+    ldconfig = tree.locate("usr/sbin/ldconfig")
+    if ldconfig is None:
+        raise UserError(f"no package of {PACKAGES_LIST} has ldconfig", hint="it is in libc-bin")
+    selection.write(context.scratch)
+    root = context.scratch / "rootfs"
+    cache = root / "etc/ld.so.cache"
+    cache.parent.mkdir(exist_ok=True)
+    context.execute([ldconfig, "-r", root, "-X", "-f", "/dev/null", f"/{library_directory(context.config.arch)}"])
+    selection.add_file("etc/ld.so.cache", cache, "libc6", "libc6")

@@ -143,7 +143,7 @@ def test_the_fragments_of_the_project_agree(folder: Path) -> None:
         "9P_FS",
         "NET_9P_VIRTIO",
         "VIRTIO_CONSOLE",
-        "CGROUP_BPF",
+        "CGROUP_PIDS",
         "OVERLAY_FS",
         "SECCOMP_FILTER",
         "IKCONFIG",

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from builder.errors import UserError
+from builder.userland import steps
+from builder.userland.debs import PackageTree
+from tests.unit.builder.stepping import PlainContext
+from tests.unit.builder.synthetic import make_config
+
+LIBRARY = "usr/lib/x86_64-linux-gnu/libx.so.1"
+
+
+@pytest.fixture
+def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PlainContext:
+    """A userland of one library, from an unpacked package without ldconfig."""
+    config = make_config(tmp_path, arch="amd64", debian_suite="bookworm")
+    folder = steps.lists_of(config, "userland")
+    folder.mkdir(parents=True)
+    (folder / "library.list").write_text(f"/{LIBRARY}\n")
+    tree = PackageTree(tmp_path / "tree", {LIBRARY: "libx1"})
+    library = tree.root / LIBRARY
+    library.parent.mkdir(parents=True)
+    subprocess.run(
+        ["gcc", "-shared", "-nostdlib", "-Wl,-soname,libx.so.1", "-o", library, "-x", "c", "/dev/null"], check=True
+    )
+    monkeypatch.setattr(steps, "unpack_part", lambda *_: tree)
+    monkeypatch.setattr(steps, "add_licenses", lambda *_: None)
+    return PlainContext(tmp_path / "step", config, steps.step(config))
+
+
+def test_the_loaders_cache_lists_the_libraries(context: PlainContext, tmp_path: Path) -> None:
+    ldconfig = shutil.which("ldconfig", path="/usr/sbin:/sbin")
+    if ldconfig is None:
+        pytest.skip("ldconfig is not installed")
+    (tmp_path / "tree/usr/sbin").mkdir()
+    shutil.copy(ldconfig, tmp_path / "tree/usr/sbin/ldconfig")
+    context.step.run(context)
+    cache = context.output / "rootfs/etc/ld.so.cache"
+    listed = subprocess.run([ldconfig, "-p", "-C", cache], capture_output=True, text=True, check=True).stdout
+    assert f"libx.so.1 (libc6,x86-64) => /{LIBRARY}" in listed
+    assert "etc/ld.so.cache" in json.loads((context.output / "components.json").read_text())
+
+
+def test_packages_without_ldconfig(context: PlainContext) -> None:
+    with pytest.raises(UserError, match=r"no package of packages\.list has ldconfig"):
+        context.step.run(context)
