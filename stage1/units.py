@@ -155,7 +155,13 @@ def _identity(identity: Identity) -> Mapping[str, str]:
 def default_target(apps: Iterable[App]) -> str:
     """What the guest starts: every app. It is reached when all of them were started."""
     services = " ".join(f"{app.name}.service" for app in apps)
-    unit = {"Description": "Pod", "DefaultDependencies": "no", "Requires": services, "After": services, "AllowIsolate": "yes"}
+    unit = {
+        "Description": "Pod",
+        "DefaultDependencies": "no",
+        "Requires": services,
+        "After": services,
+        "AllowIsolate": "yes",
+    }
     return f"{MARK}\n[Unit]\n{_section(unit.items())}"
 
 
