@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import stat
 import time
 from dataclasses import replace
 from functools import cached_property
@@ -87,16 +88,12 @@ class Fetcher:
 
     def _from_file(self, path: Path, signature: Path | None) -> ImageId:
         self._importer.warn(download=False)
-        if not path.is_file():
-            raise UserError(f"cannot open the image {path}: no such file")
+        _require_file(path, "image", "")
         if not self._importer.verifies:
             return self._importer.add(path, None, str(path))
         beside = signature or path.with_name(signature_name(path.name))
-        if not beside.is_file():
-            raise UserError(
-                f"cannot open the signature {beside}: no such file",
-                hint="--signature=FILE behind the image names another; --insecure-options=image does without",
-            )
+        hint = "--signature=FILE behind the image names another; --insecure-options=image does without"
+        _require_file(beside, "signature", hint)
         with scratch_file(self._store.scratch) as (copy, copied), path.open("rb") as original:
             # A copy of our own: what was verified is then what is imported.
             shutil.copyfileobj(original, copy)
@@ -170,3 +167,12 @@ class Fetcher:
 def signature_name(name: str) -> str:
     """The name of an image's signature: app.aci.asc for app.aci."""
     return f"{name.removesuffix('.aci')}.aci.asc"
+
+
+def _require_file(path: Path, what: str, hint: str) -> None:
+    try:
+        reason = "" if stat.S_ISREG(path.stat().st_mode) else "not a regular file"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    if reason:
+        raise UserError(f"cannot open the {what} {path}: {reason}", hint=hint)

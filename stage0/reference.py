@@ -124,4 +124,8 @@ def host_arch() -> str:
 
 
 def _is_path(text: str) -> bool:
-    return text.startswith("/") or Path(text).is_file() or (":" not in text and ("./" in text or text.endswith(_ACI)))
+    try:
+        exists = Path(text).is_file()
+    except OSError:  # such as a name that no file can have
+        exists = False
+    return text.startswith("/") or exists or (":" not in text and ("./" in text or text.endswith(_ACI)))

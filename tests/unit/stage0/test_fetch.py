@@ -97,6 +97,18 @@ def test_a_url_is_verified_with_the_signature_beside_it(world: World) -> None:
     assert world.site.urls == [ASC, ACI]
 
 
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("none.aci", "No such file"), ("folder.aci", "not a regular file"), ("x" * 300 + ".aci", "File name too long")],
+)
+def test_a_file_that_cannot_be_opened_is_named(name: str, reason: str, world: World, tmp_path: Path) -> None:
+    (tmp_path / "folder.aci").mkdir()
+    for flags in (Insecure.NONE, Insecure.IMAGE):
+        insecure(world, flags)
+        with pytest.raises(UserError, match=f"cannot open the image .*: {reason}"):
+            world.fetch(str(tmp_path / name))
+
+
 def test_a_file_is_verified_with_the_signature_beside_it_or_the_one_given(world: World, tmp_path: Path) -> None:
     image = tmp_path / "app.aci"
     image.write_bytes(world.aci)

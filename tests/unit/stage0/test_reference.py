@@ -4,6 +4,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from builder.errors import UserError
 from stage0.reference import (
@@ -87,3 +89,16 @@ def test_os_and_arch_are_those_of_this_machine(monkeypatch: pytest.MonkeyPatch) 
 def test_a_name_is_written_as_it_is_read() -> None:
     text = "example.com/app:1,arch=amd64,os=linux"
     assert str(parse_name(text)) == text
+
+
+@given(st.text() | st.text(alphabet="abz09.-_~/:,=[]@%"))
+@example("a" * 5000)
+@example("https://[::1/x.aci")
+@example("sha512-" + "g" * 64)
+def test_any_text_names_an_image_or_is_refused(text: str) -> None:
+    try:
+        reference = parse_reference(text)
+    except UserError as error:
+        assert "\n" not in str(error)
+    else:
+        assert not isinstance(reference, ImageName) or parse_name(str(reference)) == reference
