@@ -18,7 +18,7 @@ NO_AUTH = Auth(MappingProxyType({}), MappingProxyType({}))
 
 @pytest.fixture
 def client(site: Site) -> Client:
-    return Client(NO_AUTH, limits=Limits(stall_seconds=5, redirects=3, small_bytes=1000))
+    return Client(NO_AUTH, limits=Limits(stall_seconds=60, redirects=3, small_bytes=1000))
 
 
 def test_a_body_comes_as_it_was_sent(site: Site, client: Client) -> None:
@@ -136,7 +136,7 @@ def test_a_trickle_is_as_good_as_nothing(site: Site) -> None:
             request.wfile.write(b".")
 
     site.routes[URL] = route
-    with pytest.raises(BrokenOffError, match="the server stalls"):
+    with pytest.raises(BrokenOffError, match=r"the server stalls|does not answer in time"):
         Client(NO_AUTH, limits=Limits(stall_seconds=1)).read(URL)
 
 

@@ -10,7 +10,6 @@ from builder.errors import UserError
 from stage0.auth import Auth
 from stage0.client import Client
 from stage0.discovery import Discovery, Endpoint, Tag, parse_tags
-from stage0.limits import Limits
 from stage0.reference import parse_name
 from tests.unit.stage0.image_server import Site, content, redirect, status
 
@@ -19,7 +18,7 @@ TAG = b'<meta name="ac-discovery" content="example.com https://cdn.example.com/%
 
 
 def discover(*, allow_http: bool = False) -> Discovery:
-    return Discovery(Client(NO_AUTH, limits=Limits(stall_seconds=5)), allow_http=allow_http)
+    return Discovery(Client(NO_AUTH), allow_http=allow_http)
 
 
 def page(path: str = "/", scheme: str = "https") -> str:
