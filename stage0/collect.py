@@ -6,12 +6,13 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 
 from builder.errors import UserError
 from stage0 import pod as pods
 from stage0 import stage1
 from stage0.mounts import mounted_below, unmount_below
+from stage0.namespaces import call_in_child, enter_own, is_unprivileged
 from stage0.overlay import mount_tree
 from stage0.pod import Folder, Pod, State
 from stage0.settings import Settings
@@ -71,25 +72,26 @@ def _collect_stage1(settings: Settings, pod: Pod) -> None:
     try:
         image = Stage1.of(pod)
         image.program(pod.path, EntryPoint.GC)
-        with _mounted_stage1(settings, pod):
-            status = stage1.collect_garbage(
-                pod, image, debug=settings.debug, local_config=os.fspath(settings.local_config)
-            )
+        if is_unprivileged():
+            status = call_in_child(lambda: _call_gc(settings, pod, image))
+        else:
+            status = _call_gc(settings, pod, image)
         if status != 0:
             note(f"problem performing stage1 GC on {pod.uuid}: exit status {status}")
     except (UserError, OSError) as error:
         note(f"skipping stage1 GC of {pod.uuid}: {error}")
 
 
-@contextmanager
-def _mounted_stage1(settings: Settings, pod: Pod) -> Iterator[None]:
-    """Mount the tree of stage1 where a restart of the host has unmounted it; `delete` unmounts it again."""
+def _call_gc(settings: Settings, pod: Pod, image: Stage1) -> int:
+    if is_unprivileged():
+        enter_own()
     target = pod.path / stage1.ROOTFS
     if pod.uses_overlay and target not in mounted_below(target):
+        # A restart of the host has unmounted it, or it was mounted in the namespace of the pod. `delete` unmounts it.
         tree_id = TreeId(pod.read(stage1.TREE_ID).decode())
         with Store(settings.data_dir) as store:
             mount_tree(pod, tree_id, TreeStore(store).path(tree_id) / "rootfs", target)
-    yield
+    return stage1.collect_garbage(pod, image, debug=settings.debug, local_config=os.fspath(settings.local_config))
 
 
 def mark(settings: Settings) -> None:
@@ -102,7 +104,11 @@ def mark(settings: Settings) -> None:
 
 
 def expire_prepared(settings: Settings, age: float) -> None:
-    """Move what was prepared `age` seconds ago and never run to the garbage."""
+    """Move what was prepared `age` seconds ago and never run to the garbage, and remove what was hardly begun."""
+    for pod in pods.walk(settings.pods_dir, Folder.EMBRYO):
+        if _changed_before(pod, age) and pod.try_lock():
+            with suppress(OSError):
+                pod.path.rmdir()
     for pod in pods.walk(settings.pods_dir, Folder.PREPARED):
         if _changed_before(pod, age):
             _move(pod, Folder.GARBAGE, f'moving expired prepared pod "{pod.uuid}" to garbage')

@@ -13,6 +13,7 @@ from typing import NoReturn
 from builder.errors import UserError
 from stage0 import stage1
 from stage0.dns import NameService, write_files
+from stage0.namespaces import enter_own, is_unprivileged
 from stage0.overlay import mount_tree
 from stage0.pod import Folder, Pod
 from stage0.prepare import APPS, app_tree_id, image_manifest
@@ -40,6 +41,8 @@ def run(pod: Pod, trees: TreeStore, launch: Launch, environment: Mapping[str, st
     if not apps:
         raise UserError("pod must contain at least one application")
     image = Stage1.of(pod)
+    if is_unprivileged():
+        enter_own()
     try:
         if pod.uses_overlay:
             _mount_stage1(pod, trees)

@@ -8,9 +8,9 @@ import os
 import re
 from pathlib import Path
 
-MS_RDONLY = 1
 MS_REC = 0x4000
 MS_PRIVATE = 1 << 18
+MS_SLAVE = 1 << 19
 MNT_DETACH = 2
 UMOUNT_NOFOLLOW = 8
 

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from builder.errors import UserError
 
 DEFAULT = "default"
+UNPRIVILEGED = "user"
+"""The network that needs no privileges: the hypervisor makes the connections."""
 _WITHOUT_ARGUMENTS = ("all", "host")
 
 
-def parse_networks(words: Sequence[str]) -> tuple[str, ...]:
+def parse_networks(words: Sequence[str], default: str = DEFAULT) -> tuple[str, ...]:
     """The values of --net as a list of `NAME` or `NAME:ARGUMENTS`; without any, the default network."""
     networks: dict[str, str] = {}
     for word in (part for value in words for part in value.split(",")):
@@ -24,7 +26,7 @@ def parse_networks(words: Sequence[str]) -> tuple[str, ...]:
         if len(arguments) > 1:
             raise UserError(f"--net: network {name!r} provided with invalid arguments: {arguments}")
         networks[name] = word
-    return tuple(networks.values()) or (DEFAULT,)
+    return tuple(networks.values()) or (default,)
 
 
 def has_network(networks: Sequence[str], name: str) -> bool:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from builder.errors import UserError
 from stage0 import pod as pods
-from stage0.manifest import AppImage, pod_manifest
+from stage0.fetch import Fetcher
+from stage0.manifest import AppImage, check_app_image, pod_manifest
 from stage0.overlay import unsupported
 from stage0.pod import Pod
 from stage0.pod_flags import PodFlags
@@ -20,7 +21,6 @@ from stage0.stage1_image import Defaults, Stage1Images, program_directory
 from stage0.store import ImageId, Store
 from stage0.store.locks import key_lock
 from stage0.store.manifest import encode
-from stage0.stored import find_or_fetch
 
 
 def new_pod(settings: Settings, store: Store, flags: PodFlags, announce: Callable[[str], None]) -> Pod:
@@ -33,6 +33,8 @@ def new_pod(settings: Settings, store: Store, flags: PodFlags, announce: Callabl
         _manifest_of_file(flags.manifest) if flags.manifest else _manifest_of_images(settings, store, flags)
     )
     overlay = flags.overlay and _overlay_works(settings)
+    for app in apps:
+        check_app_image(store.manifest(app.image_id), app.image_id)
     pod = pods.create(settings.pods_dir)
     try:
         announce(pod.uuid)
@@ -46,7 +48,7 @@ def new_pod(settings: Settings, store: Store, flags: PodFlags, announce: Callabl
 
 
 def _overlay_works(settings: Settings) -> bool:
-    reason = unsupported(settings.data_dir)
+    reason = unsupported(settings)
     if reason:
         print(f"rkt: disabling overlay support: {reason}", file=sys.stderr)
     return not reason
@@ -58,10 +60,10 @@ def _stage1(settings: Settings, store: Store, flags: PodFlags) -> ImageId:
 
 
 def _manifest_of_images(settings: Settings, store: Store, flags: PodFlags) -> tuple[bytes, list[PodApp]]:
+    fetcher = Fetcher(settings, store, flags.policy)
     images = []
     for app in flags.images.apps:
-        signature = Path(app.signature) if app.signature else None
-        image_id = find_or_fetch(settings, store, flags.policy, app.image, signature)
+        image_id = fetcher.fetch(app.image, Path(app.signature) if app.signature else None)
         images.append(AppImage(app, image_id, store.manifest(image_id)))
     manifest = pod_manifest(
         images,

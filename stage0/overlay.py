@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import tempfile
 from pathlib import Path
 
 from builder.errors import UserError
-from stage0.mounts import mount, unmount
+from stage0.mounts import mount
+from stage0.namespaces import call_in_child, enter_mount_namespace, in_user_namespace
 from stage0.pod import Pod
+from stage0.settings import Settings
+from stage0.store.locks import scratch_directory
 
 FOLDER = "overlay"
 _MODE = 0o750
 _ESCAPES = str.maketrans({":": "\\:", ",": "\\,", "\\": "\\\\"})
 
 
-def unsupported(data_dir: Path) -> str:
-    """Why pods in this data directory cannot have overlay mounts, tried with an empty one; "" if they can."""
-    data_dir.mkdir(_MODE, parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".overlay-", dir=data_dir) as name:
-        folders = {part: Path(name) / part for part in ("lower", "upper", "work", "merged")}
+def unsupported(settings: Settings) -> str:
+    """Why pods in this data directory cannot have overlay mounts, tried with an empty one; "" if they can.
+
+    The mount is made in a namespace that ends at once, so that nothing stays, whatever happens.
+    """
+    with scratch_directory(settings.store_dir / "tmp") as place:
+        folders = {part: place / part for part in ("lower", "upper", "work", "merged")}
         for folder in folders.values():
             folder.mkdir()
-        try:
-            mount("overlay", folders["merged"], "overlay", options=_options(**folders))
-        except OSError as error:
-            return f"{data_dir}: {error.strerror}"
-        unmount(folders["merged"])
-    return ""
+
+        def attempt() -> int:
+            try:
+                enter_mount_namespace()
+                mount("overlay", folders["merged"], "overlay", options=_options(**folders))
+            except OSError as error:
+                return error.errno or errno.EPERM
+            return 0
+
+        number = call_in_child(attempt)
+    return f"{settings.data_dir}: {os.strerror(number)}" if number else ""
 
 
 def mount_tree(pod: Pod, tree_id: str, lower: Path, target: Path, app: str = "") -> None:
@@ -50,12 +60,6 @@ def mount_tree(pod: Pod, tree_id: str, lower: Path, target: Path, app: str = "")
     _mount(target, lower, upper, work)
 
 
-def mount_layers(pod: Pod, tree_id: str, lower: Path, target: Path, app: str) -> None:
-    """Mount the layers that `mount_tree` made somewhere else. Raises `UserError`."""
-    layers = pod.path / FOLDER / tree_id
-    _mount(target, lower, layers / "upper" / app, layers / "work" / app)
-
-
 def _mount(target: Path, lower: Path, upper: Path, work: Path) -> None:
     try:
         mount("overlay", target, "overlay", options=_options(lower=lower, upper=upper, work=work))
@@ -65,4 +69,6 @@ def _mount(target: Path, lower: Path, upper: Path, work: Path) -> None:
 
 def _options(lower: Path, upper: Path, work: Path, **_: Path) -> str:
     parts = {"lowerdir": lower, "upperdir": upper, "workdir": work}
-    return ",".join(f"{name}={os.fspath(path).translate(_ESCAPES)}" for name, path in parts.items())
+    options = [f"{name}={os.fspath(path).translate(_ESCAPES)}" for name, path in parts.items()]
+    # The attributes that overlays otherwise use are for root of the host alone.
+    return ",".join([*options, *(["userxattr"] if in_user_namespace() else [])])

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from builder.errors import UserError
 from stage0 import stage1
-from stage0.manifest import check_app_image
 from stage0.pod import Pod
 from stage0.store import ImageId, Store, TreeStore
 from stage0.store.dependencies import layers
@@ -68,7 +67,6 @@ def _prepare_stage1(pod: Pod, stores: Stores, image_id: ImageId, *, overlay: boo
 
 def _prepare_app(pod: Pod, stores: Stores, app: PodApp, *, overlay: bool) -> None:
     info = stores.images.info(app.image_id)
-    check_app_image(stores.images.manifest(app.image_id), app.image_id)
     folder = f"{APPS_INFO}/{app.name}"
     (pod.path / folder).mkdir(_MODE)
     if overlay:

@@ -12,7 +12,8 @@ from builder.errors import UserError
 from stage0.dns import name_service
 from stage0.flags import OptionalValue
 from stage0.launch import Launch
-from stage0.net import DEFAULT, parse_networks
+from stage0.namespaces import is_unprivileged
+from stage0.net import DEFAULT, UNPRIVILEGED, parse_networks
 from stage0.settings import Settings
 from stage0.stage1 import RunOptions
 
@@ -57,7 +58,7 @@ def launch(given: Mapping[str, Any], settings: Settings, *, local_config: bool) 
     """
     options = RunOptions(
         debug=settings.debug,
-        net=parse_networks(given["net"]),
+        net=parse_networks(given["net"], UNPRIVILEGED if is_unprivileged() else DEFAULT),
         interactive=given["interactive"],
         local_config=os.fspath(settings.local_config) if local_config else "",
         hostname=given["hostname"],

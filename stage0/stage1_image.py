@@ -12,11 +12,11 @@ from pathlib import Path
 
 from builder.errors import UserError
 from builder.version import VERSION
+from stage0.fetch import Fetcher
 from stage0.insecure import Insecure
 from stage0.policy import PullPolicy
 from stage0.settings import Settings
 from stage0.store import ImageId, Remote, Store
-from stage0.stored import find_or_fetch
 
 _DEVELOPMENT = ("-dirty", "+git")
 """Versions that more than one image may have: the store is not asked for them."""
@@ -118,7 +118,7 @@ class Stage1Images:
         settings = self.settings
         if trusted:
             settings = replace(settings, insecure=settings.insecure | Insecure.IMAGE)
-        return find_or_fetch(settings, self.store, PullPolicy.NEW, text)
+        return Fetcher(settings, self.store, PullPolicy.NEW).fetch(text)
 
     def _file_beside(self, path: Path) -> ImageId:
         """Import a trusted file, unless it is the one that was imported from there before."""

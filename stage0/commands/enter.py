@@ -11,6 +11,7 @@ from builder.errors import UserError
 from stage0 import pod as pods
 from stage0.chosen import chosen_app
 from stage0.flags import Command, pass_settings
+from stage0.namespaces import is_unprivileged, join
 from stage0.pod import State
 from stage0.pod_info import wait_for_pid
 from stage0.settings import Settings
@@ -37,4 +38,7 @@ def enter(settings: Settings, app: str | None, uuid: str, command: tuple[str, ..
         command = (_DEFAULT_COMMAND,)
     with Store(settings.data_dir) as store:
         rootfs = TreeStore(store).path(TreeId(pod.read(TREE_ID).decode())) / "rootfs"
-    execute_enter(pod, Stage1.of(pod), rootfs, pid=pid, app=name, command=command, environment=os.environ)
+    image = Stage1.of(pod)
+    if is_unprivileged():
+        join(pid)
+    execute_enter(pod, image, rootfs, pid=pid, app=name, command=command, environment=os.environ)

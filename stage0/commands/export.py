@@ -11,6 +11,7 @@ from stage0 import pod as pods
 from stage0.chosen import chosen_app
 from stage0.export import export_app
 from stage0.flags import Command, pass_settings
+from stage0.namespaces import enter_own, is_unprivileged
 from stage0.pod import State
 from stage0.settings import Settings
 from stage0.store import Store
@@ -31,4 +32,7 @@ def export(settings: Settings, app: str | None, overwrite: bool, uuid: str, outp
     with pods.find(settings.pods_dir, uuid) as pod, Store(settings.data_dir) as store:
         if pod.state not in (State.EXITED, State.EXITED_GARBAGE):
             raise UserError("pod is not exited. Only exited pods can be exported")
-        export_app(pod, store, chosen_app(pod, app, "export")["name"], Path(output).absolute(), overwrite=overwrite)
+        name = chosen_app(pod, app, "export")["name"]
+        if is_unprivileged() and pod.uses_overlay:
+            enter_own()
+        export_app(pod, store, name, Path(output).absolute(), overwrite=overwrite)

@@ -33,7 +33,7 @@ def run_prepared(settings: Settings, /, uuid: str, **given: Any) -> None:
         from stage0.metadata.client import check_available
 
         check_available()
-    if pod.uses_overlay and (reason := unsupported(settings.data_dir)):
+    if pod.uses_overlay and (reason := unsupported(settings)):
         raise UserError(f"unable to run prepared overlay-enabled pod: overlay not supported: {reason}")
     with Store(settings.data_dir) as store:
         trees = TreeStore(store)

@@ -10,7 +10,9 @@ from stage0 import stage1
 from stage0.chosen import chosen_uuids, uuid_file_option
 from stage0.collect import note
 from stage0.flags import Command, pass_settings
-from stage0.pod import State
+from stage0.namespaces import call_in_child, is_unprivileged, join
+from stage0.pod import Pod, State
+from stage0.pod_info import wait_for_pid
 from stage0.settings import Settings
 from stage0.stage1 import Stage1
 
@@ -40,7 +42,16 @@ def _stop(settings: Settings, prefix: str, force: bool) -> None:
             return
         if pod.state is not State.RUNNING:
             raise UserError(f'pod "{pod.uuid}" is not running')
-        status = stage1.stop(pod, Stage1.of(pod), force=force)
+        if is_unprivileged():
+            status = call_in_child(lambda: _stop_in_namespace(pod, force))
+        else:
+            status = stage1.stop(pod, Stage1.of(pod), force=force)
         if status != 0:
             raise UserError(f"exit status {status}")
         click.echo(f'"{pod.uuid}"')
+
+
+def _stop_in_namespace(pod: Pod, force: bool) -> int:
+    """Stop a pod whose trees are mounted in a namespace of its own."""
+    join(wait_for_pid(pod))
+    return stage1.stop(pod, Stage1.of(pod), force=force)

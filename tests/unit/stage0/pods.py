@@ -73,6 +73,10 @@ class Rkt:
 
     place: Path
     program: tuple[str, ...] = (sys.executable, "-m", "stage0")
+    python: str = sys.executable
+    """The interpreter of stage1's programs."""
+    user: int | None = None
+    """Who runs the program, where the tests run as root."""
 
     @property
     def data(self) -> Path:
@@ -97,7 +101,7 @@ class Rkt:
 
     def stage1_image(self, version: str | None = "6", entry_points: Sequence[str] = _ENTRY_POINTS) -> Path:
         (self.place / "record").mkdir(exist_ok=True)
-        program = _PROGRAM.format(python=sys.executable, record=str(self.place / "record")).encode()
+        program = _PROGRAM.format(python=self.python, record=str(self.place / "record")).encode()
         annotations = [{"name": f"coreos.com/rkt/stage1/{name}", "value": f"/{name}"} for name in entry_points]
         if version is not None:
             annotations.append({"name": "coreos.com/rkt/stage1/interface-version", "value": version})
@@ -113,8 +117,11 @@ class Rkt:
 
     def start(self, *words: str | Path, **environment: str) -> subprocess.Popen[str]:
         env = {**os.environ, "TZ": "UTC", "PYTHONPATH": str(ROOT)} | environment
-        streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
-        return subprocess.Popen(self.argv(*words), text=True, cwd=self.place, env=env, **streams)
+        how: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
+        if self.user is not None:
+            env |= {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), "HOME": str(self.place)}
+            how |= {"user": self.user, "group": self.user, "extra_groups": []}
+        return subprocess.Popen(self.argv(*words), text=True, cwd=self.place, env=env, **how)
 
     def __call__(self, *words: str | Path, status: int = 0, **environment: str) -> tuple[str, str]:
         """Standard output and standard error of a command that ends with `status`."""
@@ -139,11 +146,12 @@ class Rkt:
         path = self.place / "record" / f"{name}.json"
         return [Call(**json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []
 
-    def wait_for(self, name: str) -> Call:
-        """The first call of an entry point, once it has come."""
-        while not self.calls(name):
+    def wait_for_run(self, process: subprocess.Popen[str]) -> Call:
+        """The call of the entry point that runs a pod, once it has come."""
+        while not self.calls("run"):
+            assert process.poll() is None, process.communicate()
             time.sleep(0.02)
-        return self.calls(name)[0]
+        return self.calls("run")[0]
 
     def manifest(self, uuid: str) -> dict[str, Any]:
         decoded: dict[str, Any] = json.loads(self("cat-manifest", uuid)[0])

@@ -127,7 +127,7 @@ def test_a_running_pod_is_entered_and_stopped(rkt: Rkt, tmp_path: Path) -> None:
     how = ("--no-overlay", f"--stage1-path={rkt.stage1}", f"--uuid-file-save={saved}")
     process = rkt.start("run", *how, rkt.app, HOLD=str(hold))
     try:
-        running = rkt.wait_for("run")
+        running = rkt.wait_for_run(process)
         uuid = saved.read_text()
         assert running.pid == process.pid
         lines = rkt("status", uuid)[0].splitlines()
