@@ -23,6 +23,7 @@ _COMMANDS = (
     "export",
     "fetch",
     "gc",
+    "help",
     "image",
     "list",
     "metadata-service",

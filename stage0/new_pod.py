@@ -30,7 +30,7 @@ def new_pod(settings: Settings, store: Store, flags: PodFlags, announce: Callabl
     """
     stage1 = _stage1(settings, store, flags)
     manifest, apps = (
-        _manifest_of_file(flags.manifest) if flags.manifest else _manifest_of_images(settings, store, flags)
+        _manifest_of_file(store, flags.manifest) if flags.manifest else _manifest_of_images(settings, store, flags)
     )
     overlay = flags.overlay and _overlay_works(settings)
     for app in apps:
@@ -76,9 +76,12 @@ def _manifest_of_images(settings: Settings, store: Store, flags: PodFlags) -> tu
     return encode(manifest).encode(), [PodApp(image.name, ImageId(image.image_id)) for image in images]
 
 
-def _manifest_of_file(path: Path) -> tuple[bytes, list[PodApp]]:
+def _manifest_of_file(store: Store, path: Path) -> tuple[bytes, list[PodApp]]:
     data, manifest = read_pod_manifest(path)
     apps = [PodApp(app["name"], ImageId(app["image"]["id"])) for app in manifest["apps"]]
     if not apps:
         raise UserError(f"{path}: pod must contain at least one application")
+    for app, entry in zip(apps, manifest["apps"], strict=True):
+        if not entry.get("app") and not store.manifest(app.image_id).get("app"):
+            raise UserError(f"{path}: no app section for {app.name}, neither here nor in the image manifest")
     return data, apps

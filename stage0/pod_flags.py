@@ -70,6 +70,8 @@ class PodCommand(Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the images, and leave the rest to click, each flag in the form `--flag=value`."""
+        if args[:1] == ["-h"]:
+            args = ["--help"]
         parts = tuple(scan(args, self._takes(ctx)))
         ctx.meta[_IMAGES] = images(parts)
         rest = [part for part in parts if isinstance(part, Flag) and part.name not in IMAGE_FLAGS]
@@ -82,7 +84,8 @@ class PodCommand(Command):
         for option in self.get_params(ctx):
             if isinstance(option, click.Option):
                 optional = option.is_flag or isinstance(option, OptionalValue)
-                takes |= {name[2:]: Takes.OPTIONAL if optional else Takes.VALUE for name in option.opts}
+                long = [name for name in (*option.opts, *option.secondary_opts) if name.startswith("--")]
+                takes |= {name[2:]: Takes.OPTIONAL if optional else Takes.VALUE for name in long}
         return takes
 
 

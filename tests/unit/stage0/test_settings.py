@@ -140,6 +140,16 @@ def test_every_command_can_be_loaded_and_says_what_it_does() -> None:
         assert command.get_short_help_str(), name
 
 
+def test_help_is_a_command_too() -> None:
+    def ask(*words: str) -> str:
+        return CliRunner().invoke(cli, list(words)).output
+
+    assert ask("help") == ask("--help")
+    assert ask("help", "image", "rm").replace("rkt", "cli") == ask("image", "rm", "--help").replace("rkt", "cli")
+    assert "[-- ARGS... [---]]" in ask("help", "run")
+    assert "there is no command image bogus" in ask("help", "image", "bogus")
+
+
 def test_the_program_ends_with_254_and_one_line(tmp_path: Path) -> None:
     import subprocess
     import sys

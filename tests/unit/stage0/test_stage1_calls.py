@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from builder.errors import UserError
 from stage0.insecure import Insecure
 from stage0.stage1 import EntryPoint, RunOptions, Stage1, run_arguments
+from tests.unit.stage0.acis import aci, manifest
 from tests.unit.stage0.pods import Rkt
 
 EVERYTHING = RunOptions(
@@ -217,3 +218,25 @@ def test_a_manifest_that_is_given_is_used_as_it_is(rkt: Rkt) -> None:
     uuid = rkt("prepare", "--no-overlay", f"--stage1-path={rkt.stage1}", f"--pod-manifest={given_file}")[0].strip()
     assert (rkt.pods / "prepared" / uuid / "pod").read_bytes() == given_file.read_bytes()
     assert (rkt.pods / "prepared" / uuid / "stage1/rootfs/opt/stage2/other/rootfs/etc/greeting").exists()
+
+
+def test_a_manifest_that_is_given_needs_an_app_section_somewhere(rkt: Rkt) -> None:
+    bare = aci(rkt.place / "bare.aci", manifest=manifest("example.com/bare"))
+    made = manifest_of(rkt, bare, "--exec=/x")
+    given_file = rkt.place / "given"
+    app = {"name": "bare", "image": {"id": made["apps"][0]["image"]["id"]}}
+    given_file.write_text(json.dumps({"acVersion": "0.8.11", "acKind": "PodManifest", "apps": [app]}))
+    words = ("prepare", "--no-overlay", f"--stage1-path={rkt.stage1}", f"--pod-manifest={given_file}")
+    assert "no app section for bare" in rkt(*words, status=254)[1]
+    assert len(list((rkt.pods / "prepare").iterdir())) == 0
+
+
+def test_an_image_that_cannot_be_run_leaves_no_pod(rkt: Rkt) -> None:
+    bare = aci(rkt.place / "bare.aci", manifest=manifest("example.com/bare") | {"labels": []})
+    words = ("run", "--no-overlay", f"--stage1-path={rkt.stage1}", bare, "--exec=/x")
+    assert "missing os label in the image manifest" in rkt(*words, status=254)[1]
+    assert not rkt.pods.exists()
+
+
+def test_help_comes_by_each_of_its_names(rkt: Rkt) -> None:
+    assert rkt("run", "-h") == rkt("run", "--help") == rkt("help", "run")
