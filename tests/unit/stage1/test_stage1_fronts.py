@@ -129,27 +129,49 @@ def test_a_machine_that_ends_before_its_apps_is_a_failure(pod: Path, shell: list
     assert start(pod, shell, "init", UUID).returncode == 0
 
 
+@pytest.fixture
+def recorder(tmp_path: Path) -> str:
+    """The text of record-exit, for statuses in `tmp_path/status` and the mark `tmp_path/flushed`, which is there."""
+    script = FLAVOR / "files/usr/lib/stage1/record-exit"
+    assert os.access(script, os.X_OK)
+    (tmp_path / "status").mkdir()
+    (tmp_path / "flushed").touch()
+    text = script.read_text().replace("/rkt/status", str(tmp_path / "status"))
+    return text.replace("/run/systemd/journal", str(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("code", "status", "expected"),
     [("exited", "0", 0), ("exited", "7", 7), ("killed", "KILL", 137), ("dumped", "SEGV", 139), ("", "", 255)],
 )
-def test_the_recorder_writes_a_status_at_once(tmp_path: Path, code: str, status: str, expected: int) -> None:
-    script = FLAVOR / "files/usr/lib/stage1/record-exit"
-    assert os.access(script, os.X_OK)
-    text = script.read_text().replace("/rkt/status", str(tmp_path))
+def test_the_recorder_writes_a_status_at_once(
+    recorder: str, tmp_path: Path, code: str, status: str, expected: int
+) -> None:
     environment = {"PATH": os.environ["PATH"], "MONITOR_EXIT_CODE": code, "MONITOR_EXIT_STATUS": status}
-    result = subprocess.run(["bash", "-c", text, "record-exit", "web-1"], env=environment, check=False)
+    result = subprocess.run(["bash", "-c", recorder, "record-exit", "web-1"], env=environment, check=False)
     assert result.returncode == expected
-    assert (tmp_path / "web-1").read_text() == f"{expected}\n"
-    assert names(tmp_path) == ["web-1"]
+    assert (tmp_path / "status/web-1").read_text() == f"{expected}\n"
+    assert names(tmp_path / "status") == ["web-1"]
+
+
+def test_the_recorder_waits_for_the_journal(recorder: str, tmp_path: Path) -> None:
+    (tmp_path / "flushed").unlink()
+    environment = {"PATH": os.environ["PATH"], "MONITOR_EXIT_CODE": "exited", "MONITOR_EXIT_STATUS": "0"}
+    # The mark appears at the first pause, and nothing has been recorded until then.
+    hook = f'read() {{ [ -z "$(ls {tmp_path}/status)" ] && : >{tmp_path}/flushed; }}\n'
+    result = subprocess.run(["bash", "-c", hook + recorder, "record-exit", "web"], env=environment, check=False)
+    assert result.returncode == 0
+    assert (tmp_path / "flushed").exists()
+    assert names(tmp_path / "status") == ["web"]
 
 
 @pytest.mark.parametrize(("reason", "said"), [("oom-kill", True), ("signal", False)])
-def test_the_recorder_says_that_memory_was_short(tmp_path: Path, reason: str, said: bool) -> None:
-    text = (FLAVOR / "files/usr/lib/stage1/record-exit").read_text().replace("/rkt/status", str(tmp_path))
+def test_the_recorder_says_that_memory_was_short(recorder: str, reason: str, said: bool) -> None:
     reported = {"MONITOR_EXIT_CODE": "killed", "MONITOR_EXIT_STATUS": "KILL", "MONITOR_SERVICE_RESULT": reason}
     environment = {"PATH": os.environ["PATH"], **reported}
-    result = subprocess.run(["bash", "-c", text, "record-exit", "web"], env=environment, capture_output=True, text=True)
+    result = subprocess.run(
+        ["bash", "-c", recorder, "record-exit", "web"], env=environment, capture_output=True, text=True
+    )
     assert result.returncode == 137
     assert ("out of memory" in result.stderr) == said
 
