@@ -15,6 +15,14 @@ FRONT = "qemu"
 """Where a stage1 of this kind has its hypervisor: a script at the top that starts the binary."""
 
 _BINARY = "usr/bin/qemu-system-x86_64"
+_PRELOADED = "qemu-special-files.so"
+"""A library of our own that is loaded before all others; the loader finds it where it finds those."""
+
+# It takes its functions from the C library that qemu loads, whichever the build host has.
+_FLAGS = (
+    *("-std=gnu11", "-Os", "-Wall", "-Wextra", "-shared", "-fPIC", "-nostdlib"),
+    *("-fno-asynchronous-unwind-tables", "-Wl,--build-id=none", "-Wl,-z,noexecstack", "-Wl,--strip-all"),
+)
 
 
 def step(config: BuildConfig) -> Step:
@@ -29,9 +37,10 @@ def step(config: BuildConfig) -> Step:
         summary=f"select qemu from Debian {config.debian_suite}",
         run=_run,
         needs=(QEMU_STEP, userland.NAME),
-        files=(userland.lists_of(config, NAME),),
+        files=(userland.lists_of(config, NAME), _source(config)),
         params={"arch": config.arch},
         code=("builder.hypervisor.qemu", *userland.CODE),
+        tools=("gcc", "ld"),
     )
 
 
@@ -40,7 +49,8 @@ def front(loader: str, libraries: str) -> str:
     return f"""\
 #!/bin/sh
 root=${{0%/*}}
-exec "$root/{loader}" --inhibit-cache --library-path "$root/{libraries}" "$root/{_BINARY}" "$@"
+exec "$root/{loader}" --inhibit-cache --library-path "$root/{libraries}" --preload {_PRELOADED} \\
+    "$root/{_BINARY}" "$@"
 """
 
 
@@ -49,8 +59,9 @@ def _run(context: StepContext) -> None:
     tree = userland.unpack_part(context, folder, QEMU_STEP)
     selection = select(tree, userland.read_lists(folder))
     userland.complete(context, tree, selection, folder)
-    script = _write_front(context, userland.library_directory(context.config.arch))
-    selection.add_file(FRONT, script, NAME)
+    libraries = userland.library_directory(context.config.arch)
+    selection.add_file(FRONT, _write_front(context, libraries), NAME)
+    selection.add_file(f"{libraries}/{_PRELOADED}", _compile(context), NAME)
     selection.without(userland.paths_of(context.inputs[userland.NAME])).write(context.output)
 
 
@@ -60,3 +71,14 @@ def _write_front(context: StepContext, libraries: str) -> Path:
     script.write_text(front(str(userland.loader_of(rootfs).relative_to(rootfs)), libraries))
     script.chmod(0o755)
     return script
+
+
+def _source(config: BuildConfig) -> Path:
+    return config.srcdir / "stage1" / "hypervisor" / "special_files.c"
+
+
+def _compile(context: StepContext) -> Path:
+    library = context.scratch / _PRELOADED
+    context.execute(["gcc", *_FLAGS, "-o", library, _source(context.config)])
+    library.chmod(0o644)
+    return library

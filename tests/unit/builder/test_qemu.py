@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from builder.hypervisor import qemu
 from builder.userland.apt import Package
 from builder.userland.packages import QEMU_STEP, load_packages, save_packages
 from tests.unit.builder.debian import Link, make_deb, need_debian_tools, run_step
-from tests.unit.builder.synthetic import make_config
+from tests.unit.builder.synthetic import PROJECT, make_config
 
 
 def test_the_front_starts_the_binary_through_the_loader_of_the_image(tmp_path: Path) -> None:
@@ -30,6 +32,8 @@ def test_the_front_starts_the_binary_through_the_loader_of_the_image(tmp_path: P
         "--inhibit-cache",
         "--library-path",
         f"{root}/usr/lib/x",
+        "--preload",
+        "qemu-special-files.so",
         f"{root}/usr/bin/qemu-system-x86_64",
         "-m",
         "two words",
@@ -51,6 +55,9 @@ def test_libraries_of_the_userland_are_not_brought_again(tmp_path: Path) -> None
     lists.mkdir(parents=True)
     (lists / "packages.list").write_text("qemu\nlibs\n")
     (lists / "qemu.list").write_text("/usr/bin/qemu-system-x86_64\n/usr/share/qemu/*.bin\n")
+    source = "stage1/hypervisor/special_files.c"
+    (config.srcdir / source).parent.mkdir(parents=True)
+    shutil.copy(PROJECT / source, config.srcdir / source)
     debs = tmp_path / QEMU_STEP
     debs.mkdir()
     doc = "usr/share/doc/{}/copyright"
@@ -86,12 +93,44 @@ def test_libraries_of_the_userland_are_not_brought_again(tmp_path: Path) -> None
         "qemu": "qemu",
         "usr/bin/qemu-system-x86_64": "qemu",
         "usr/lib/x86_64-linux-gnu/libown.so": "libraries",
+        "usr/lib/x86_64-linux-gnu/qemu-special-files.so": "qemu",
         "usr/share/doc/qemu/copyright": "licenses",
         "usr/share/qemu/bios.bin": "qemu",
     }
     files = {str(path.relative_to(output / "rootfs")) for path in (output / "rootfs").rglob("*") if path.is_file()}
     assert files == set(components)
     assert "$root/usr/lib64/ld-linux-test.so.2" in (output / "rootfs/qemu").read_text()
+
+
+_STATUS = """
+import os, sys
+for flags in (os.O_PATH | os.O_NOFOLLOW, os.O_RDWR | os.O_NONBLOCK):
+    print(oct(os.fstat(os.open(sys.argv[1], flags)).st_mode))
+"""
+
+
+@pytest.mark.parametrize(("path", "modes"), [("fifo", ["0o100640", "0o10640"]), ("file", ["0o100640"] * 2)])
+def test_a_special_file_that_is_only_named_passes_for_a_regular_one(
+    tmp_path: Path, path: str, modes: list[str]
+) -> None:
+    library = tmp_path / "library.so"
+    source = PROJECT / "stage1/hypervisor/special_files.c"
+    if shutil.which("gcc") is None:
+        pytest.skip("gcc is not installed")
+    subprocess.run(["gcc", "-shared", "-fPIC", "-nostdlib", "-o", library, source], check=True)
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "file").touch()
+    (tmp_path / path).chmod(0o640)
+
+    done = subprocess.run(
+        [sys.executable, "-c", _STATUS, tmp_path / path],
+        env={"LD_PRELOAD": str(library)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.split() == modes
 
 
 def compile_c(output: Path, *options: str) -> None:
