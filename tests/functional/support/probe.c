@@ -106,7 +106,8 @@ static void show_file(const char *path)
 		printf("show %s %s\n", path, strerror(errno));
 		return;
 	}
-	char type = S_ISDIR(status.st_mode) ? 'd' : S_ISLNK(status.st_mode) ? 'l' : S_ISCHR(status.st_mode) ? 'c' : '-';
+	char type = S_ISDIR(status.st_mode) ? 'd' : S_ISLNK(status.st_mode) ? 'l' : S_ISCHR(status.st_mode) ? 'c' :
+		    S_ISSOCK(status.st_mode) ? 's' : S_ISFIFO(status.st_mode) ? 'p' : '-';
 	printf("show %s %c %04o %u %u\n", path, type, status.st_mode & 07777, status.st_uid, status.st_gid);
 }
 
@@ -201,6 +202,44 @@ static void print_answer(const char *address, const char *port)
 	close(fd);
 }
 
+static void say_result(const char *what, const char *path, int result)
+{
+	printf("%s %s %s\n", what, path, result < 0 ? strerror(errno) : "ok");
+}
+
+/* Serves on a socket with a name, and passes a byte through it. */
+static void try_socket(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int server = socket(AF_UNIX, SOCK_STREAM, 0), client = socket(AF_UNIX, SOCK_STREAM, 0), connection;
+	char byte = 0;
+	if (server < 0 || client < 0)
+		die("socket");
+	strncpy(address.sun_path, path, sizeof(address.sun_path) - 1);
+	if (bind(server, (struct sockaddr *)&address, sizeof(address)) < 0) {
+		say_result("bind", path, -1);
+		return;
+	}
+	if (listen(server, 1) < 0 || connect(client, (struct sockaddr *)&address, sizeof(address)) < 0 ||
+	    (connection = accept(server, NULL, NULL)) < 0 || write(client, "x", 1) != 1 || read(connection, &byte, 1) != 1) {
+		say_result("socket", path, -1);
+		return;
+	}
+	say_result("socket", path, byte == 'x' ? 0 : -1);
+}
+
+/* Makes a FIFO, and passes a byte through it. */
+static void try_fifo(const char *path)
+{
+	char byte = 0;
+	int fd;
+	if (mkfifo(path, 0622) < 0 || (fd = open(path, O_RDWR)) < 0 || write(fd, "x", 1) != 1 || read(fd, &byte, 1) != 1) {
+		say_result("fifo", path, -1);
+		return;
+	}
+	say_result("fifo", path, byte == 'x' ? 0 : -1);
+}
+
 /* Takes memory until that is the end of this process. */
 static void fill_memory(void)
 {
@@ -251,11 +290,6 @@ static void enter_system(void)
 		die("remount");
 }
 
-static void say_result(const char *what, const char *path, int result)
-{
-	printf("%s %s %s\n", what, path, result < 0 ? strerror(errno) : "ok");
-}
-
 static char *operand(char ***word)
 {
 	if (!**word) {
@@ -290,7 +324,14 @@ int main(int argc, char **argv)
 			try_writing(operand(&word));
 		else if (!strcmp(command, "show"))
 			show_file(operand(&word));
-		else if (!strcmp(command, "unshare"))
+		else if (!strcmp(command, "socket"))
+			try_socket(operand(&word));
+		else if (!strcmp(command, "fifo"))
+			try_fifo(operand(&word));
+		else if (!strcmp(command, "mode")) {
+			const char *path = operand(&word);
+			say_result("mode", path, chmod(path, strtol(operand(&word), NULL, 8)));
+		} else if (!strcmp(command, "unshare"))
 			leave_namespace();
 		else if (!strcmp(command, "notify"))
 			notify_ready();
