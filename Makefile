@@ -51,10 +51,10 @@ clean: ## Remove what the build made in the build directory; the cache stays
 distclean: ## Remove the build directory
 	@$(CONFIGURED); exec $(PYTHON) -m builder.upkeep distclean
 
-install: all ## Copy the images into the images directory (below DESTDIR)
+install: all ## Copy the images into the images directory and rkt into bindir (below DESTDIR)
 	@exec $(PYTHON) -m builder.upkeep install
 
-uninstall: ## Remove the images from the images directory (below DESTDIR)
+uninstall: ## Remove what install has put there (below DESTDIR)
 	@$(CONFIGURED); exec $(PYTHON) -m builder.upkeep uninstall
 
 docs: ## Write docs/configure.md from the table of options

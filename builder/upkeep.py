@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from builder import cache
+from builder import cache, rkt
 from builder.config import CONFIG_NAME, BuildConfig
 from builder.errors import UserError
 
@@ -18,20 +18,18 @@ _KEPT_BY_CLEAN = frozenset({"CACHEDIR.TAG", CONFIG_NAME, "config.status", "venv"
 
 
 def install(config: BuildConfig, destdir: Path | None = None) -> list[Path]:
-    """Copy images, signatures and links into the images directory, below `destdir` where one is given.
+    """Copy images, signatures and links into the images directory and rkt into bindir, below `destdir` if given.
 
     Each file appears complete under its name. Returns what was installed.
     """
-    folder = _images_directory(config, destdir)
-    folder.mkdir(parents=True, exist_ok=True)
     installed = []
-    for source in _products(config):
-        target = folder / source.name
-        temporary = folder / f".{source.name}.{os.getpid()}.tmp"
+    for source, target in _products(config, destdir):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
         try:
             shutil.copyfile(source, temporary, follow_symlinks=False)
             if not temporary.is_symlink():
-                temporary.chmod(0o644)
+                temporary.chmod(0o755 if source.name == rkt.PROGRAM else 0o644)
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
@@ -40,9 +38,8 @@ def install(config: BuildConfig, destdir: Path | None = None) -> list[Path]:
 
 
 def uninstall(config: BuildConfig, destdir: Path | None = None) -> list[Path]:
-    """Remove from the images directory what `install` would put there. Returns what was removed."""
-    folder = _images_directory(config, destdir)
-    targets = [folder / source.name for source in _products(config)]
+    """Remove what `install` would put into the images directory and bindir. Returns what was removed."""
+    targets = [target for _, target in _products(config, destdir)]
     removed = [target for target in targets if target.is_symlink() or target.exists()]
     for target in removed:
         target.unlink()
@@ -74,15 +71,19 @@ def distclean(config: BuildConfig) -> list[Path]:
     return [config.builddir]
 
 
-def _products(config: BuildConfig) -> list[Path]:
-    found = sorted(path for path in config.bindir_out.glob("*") if path.name.endswith((".aci", ".aci.asc")))
-    if not found and config.flavors:
+def _products(config: BuildConfig, destdir: Path | None) -> list[tuple[Path, Path]]:
+    """What is installed: each file of the build directory with the place it goes to."""
+    images = sorted(path for path in config.bindir_out.glob("*") if path.name.endswith((".aci", ".aci.asc")))
+    if not images and config.flavors:
         raise UserError(f"there are no images in {config.bindir_out}", hint="run make first")
-    return found
+    folder = _below(destdir, config.images_directory)
+    program = config.bindir_out / rkt.PROGRAM
+    programs = [(program, _below(destdir, config.bindir) / rkt.PROGRAM)] if program.exists() else []
+    return [*programs, *((image, folder / image.name) for image in images)]
 
 
-def _images_directory(config: BuildConfig, destdir: Path | None) -> Path:
-    inner = Path(config.images_directory)
+def _below(destdir: Path | None, directory: str) -> Path:
+    inner = Path(directory)
     return destdir / inner.relative_to("/") if destdir else inner
 
 
