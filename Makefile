@@ -18,7 +18,8 @@ CONFIGURED := test -f "$$MKSTAGE1_BUILDDIR"/config.json || { echo 'run ./configu
 # The jobs of `make -jN` belong to the toolchain (+), except where `make -n` only asks what would be done.
 JOBS := $(if $(findstring n,$(firstword -$(MAKEFLAGS))),,+)
 
-.PHONY: all check lint unit-check functional-check soak bench clean distclean install uninstall docs help dev-tools
+.PHONY: all check lint unit-check functional-check soak bench clean distclean install uninstall docs manpages \
+    bash-completion help dev-tools
 .DEFAULT_GOAL := all
 
 all: ## Build the images that configure named (default)
@@ -59,6 +60,12 @@ uninstall: ## Remove what install has put there (below DESTDIR)
 
 docs: ## Write docs/configure.md from the table of options
 	@python3 configure.py --help-markdown > docs/configure.md.tmp && mv docs/configure.md.tmp docs/configure.md
+
+manpages: ## Write man pages of rkt and mkstage1 into the build directory (man/)
+	@$(CONFIGURED); exec $(PYTHON) -m builder.documents manpages
+
+bash-completion: ## Write the completion of rkt and mkstage1 for bash into the build directory (bash_completion/)
+	@$(CONFIGURED); exec $(PYTHON) -m builder.documents bash-completion
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 26

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -17,6 +17,9 @@ from stage0.manifest import Environment
 from stage0.policy import PullPolicy
 from stage0.stage1_image import Selector
 from stage0.values import Fields
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 _IMAGES = "stage0.images"
 
@@ -70,6 +73,8 @@ class PodCommand(Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the images, and leave the rest to click, each flag in the form `--flag=value`."""
+        if ctx.resilient_parsing:  # a line that is being typed, for completion
+            return click.Command.parse_args(self, ctx, args)
         if args[:1] == ["-h"]:
             args = ["--help"]
         parts = tuple(scan(args, self._takes(ctx)))
@@ -78,6 +83,12 @@ class PodCommand(Command):
         return super().parse_args(
             ctx, [f"--{flag.name}" if flag.value is None else f"--{flag.name}={flag.value}" for flag in rest]
         )
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Flags, and files: an image may be one."""
+        from click.shell_completion import CompletionItem  # here, as in click: few calls complete anything
+
+        return super().shell_complete(ctx, incomplete) or [CompletionItem(incomplete, type="file")]
 
     def _takes(self, ctx: click.Context) -> dict[str, Takes]:
         takes: dict[str, Takes] = {}
