@@ -25,7 +25,7 @@ from stage1.manifest import (
     texts,
     typed,
 )
-from stage1.network.ports import Port, PortForward, app_ports, forwarded_ports
+from stage1.network.ports import Port, PortForward, app_ports, check_activated_ports, forwarded_ports
 from stage1.paths import PATH_SIZE, Tree
 from stage1.volumes import Mount, Volume, app_mounts, pod_volumes
 
@@ -114,6 +114,11 @@ class App:
         return f"{APPS_FOLDER}/{self.name}"
 
     @property
+    def activated_ports(self) -> tuple[Port, ...]:
+        """Those of its ports that are socket activated."""
+        return tuple(port for port in self.ports if port.socket_activated)
+
+    @property
     def root(self) -> str:
         """The app's root directory, below the root of the image."""
         return f"{self.folder}/rootfs"
@@ -147,6 +152,7 @@ def load_pod(uuid: str, pod_directory: Tree, image: Tree) -> Pod:
             raise UserError(f"pod manifest: two apps have the name {name}")
         apps[name] = _load_app(name, entry, image, volumes)
     declared = [port for app in apps.values() for port in app.ports]
+    check_activated_ports(declared)
     return Pod(uuid, tuple(apps.values()), forwarded_ports(manifest.get("ports"), declared))
 
 

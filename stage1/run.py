@@ -31,7 +31,16 @@ from stage1.paths import AppRoot, Tree
 from stage1.pod import App, Pod, load_pod
 from stage1.resources import host_cpus, host_memory, load_sizing, require_memory, vm_resources
 from stage1.syscalls import die_with_parent
-from stage1.units import ENVIRONMENT_FOLDER, MARK, UNIT_FOLDER, Programs, app_unit, default_target, environment_file
+from stage1.units import (
+    ENVIRONMENT_FOLDER,
+    MARK,
+    UNIT_FOLDER,
+    Programs,
+    app_unit,
+    default_target,
+    environment_file,
+    socket_unit,
+)
 from stage1.users import Identity, add_to_guest, resolve
 from stage1.volume_mounts import mount_volumes
 
@@ -121,9 +130,12 @@ def write_guest_files(
         root = AppRoot(image, app.root)
         identity = resolve(app, root)
         identities.append(identity)
-        unit = f"{UNIT_FOLDER}/{app.name}.service"
-        _refuse_unit_of_image(image, unit, app.name)
-        files[unit] = _app_unit(app, root, identity, arguments)
+        units = {f"{UNIT_FOLDER}/{app.name}.service": _app_unit(app, root, identity, arguments)}
+        if app.activated_ports:
+            units[f"{UNIT_FOLDER}/{app.name}.socket"] = socket_unit(app)
+        for unit in units:
+            _refuse_unit_of_image(image, unit, app.name)
+        files |= units
         files[f"{ENVIRONMENT_FOLDER}/{app.name}"] = environment_file(app, metadata_url)
     files[f"{UNIT_FOLDER}/default.target"] = default_target(pod.apps)
     files["etc/machine-id"] = f"{pod.uuid.replace('-', '')}\n"

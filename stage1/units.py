@@ -26,6 +26,7 @@ _SYSTEMD_VARIABLES = ("LANG", "INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_P
 """What systemd adds to the environment of a service, and an app does not expect."""
 _EVENTS = {Event.PRE_START: "ExecStartPre", Event.POST_STOP: "ExecStopPost"}
 _OUTPUTS = {StreamMode.NULL: "null", StreamMode.LOG: "journal+console", StreamMode.INTERACTIVE: "tty"}
+_LISTEN = {"tcp": "ListenStream", "udp": "ListenDatagram"}
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 
@@ -89,11 +90,13 @@ def app_unit(app: App, identity: Identity, programs: Programs, isolation: Settin
     """
     where = f"app {app.name}"
     image = "".join(character if character.isprintable() else "?" for character in app.image)
+    needed = "apps.target systemd-journald.socket"
     unit = {
         "Description": plain_value(f"Application={app.name} Image={image}".rstrip("\\ "), where),
         "DefaultDependencies": "no",
-        "Requires": "apps.target systemd-journald.socket",
-        "After": "apps.target systemd-journald.socket",
+        # A socket is there before its service without a word.
+        "Requires": f"{needed} {app.name}.socket" if app.activated_ports else needed,
+        "After": needed,
         "Conflicts": "ending.target",
         "OnSuccess": f"app-exited@{app.name}.service",
         "OnFailure": f"app-failed@{app.name}.service",
@@ -116,6 +119,22 @@ def app_unit(app: App, identity: Identity, programs: Programs, isolation: Settin
     if max(len(line.encode()) for line in text.splitlines()) >= _LINE_LENGTH:
         raise UserError(f"{where}: the arguments are longer than the {_LINE_LENGTH} bytes that systemd takes")
     return text
+
+
+def socket_unit(app: App) -> str:
+    """The sockets that an app gets when it starts: its socket activated ports, in the order of its manifest.
+
+    Other apps start when they listen, so that none takes their ports. They close with the app's end: a connection must
+    not start it again.
+    """
+    unit = {
+        "Description": f"Ports of application {app.name}",
+        "DefaultDependencies": "no",
+        "Before": "apps.target",
+        "BindsTo": f"{app.name}.service",
+    }
+    sockets = [(_LISTEN[port.protocol], str(number)) for port in app.activated_ports for number in port.numbers]
+    return f"{MARK}\n[Unit]\n{_section(unit.items())}\n[Socket]\n{_section([*sockets, ('BindIPv6Only', 'both')])}"
 
 
 def _commands(app: App, programs: Programs) -> Settings:

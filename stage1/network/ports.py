@@ -14,7 +14,7 @@ PROTOCOLS = ("tcp", "udp")
 
 _HIGHEST = 65535
 _MAXIMUM = 1024
-"""Most ports that a pod may have forwarded."""
+"""Most ports that a pod may have forwarded, and most that may be socket activated."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,12 @@ class Port:
     number: int
     count: int
     socket_activated: bool
+    """Whether the app gets sockets that listen already (sd_listen_fds(3)), in place of opening them itself."""
+
+    @property
+    def numbers(self) -> range:
+        """Every port that is meant."""
+        return range(self.number, self.number + self.count)
 
 
 @dataclass(frozen=True)
@@ -53,8 +59,8 @@ def app_ports(value: Any, where: str) -> tuple[Port, ...]:
 def forwarded_ports(value: Any, ports: Iterable[Port]) -> tuple[PortForward, ...]:
     """The `ports` of a pod manifest, matched by name with the ports that its apps declare.
 
-    Ports with socket activation are left out. Raises `UserError` for a malformed one, a name that no app or more than
-    one declares, and a port of the host that is mapped twice.
+    Raises `UserError` for a malformed one, a name that no app or more than one declares, and a port of the host that is
+    mapped twice.
     """
     where = "pod manifest: ports"
     declared: dict[str, list[Port]] = {}
@@ -70,9 +76,25 @@ def forwarded_ports(value: Any, ports: Iterable[Port]) -> tuple[PortForward, ...
         if len(matches) != 1:
             found = "more than one app has" if matches else "no app has"
             raise UserError(f"{where}: {found} a port with the name {name}")
-        if not matches[0].socket_activated:
-            forwards += _forwards(entry, matches[0], f"{where}: {name}")
+        forwards += _forwards(entry, matches[0], f"{where}: {name}")
     return _without_conflicts(forwards, where)
+
+
+def check_activated_ports(ports: Iterable[Port]) -> None:
+    """Check the socket activated ones among all ports of a pod's apps.
+
+    Raises `UserError` for one that is there twice, because only one socket can listen on it, and for too many.
+    """
+    activated = [port for port in ports if port.socket_activated]
+    # Before they are spelled out.
+    count = sum(port.count for port in activated)
+    if count > _MAXIMUM:
+        raise UserError(f"{count} socket activated ports are more than the {_MAXIMUM} that a pod can have")
+    known = set()
+    for protocol, number in [(port.protocol, number) for port in activated for number in port.numbers]:
+        if (protocol, number) in known:
+            raise UserError(f"{protocol} port {number} of the pod is socket activated twice")
+        known.add((protocol, number))
 
 
 def _forwards(entry: dict[str, Any], port: Port, where: str) -> list[PortForward]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from tests.functional.support.console import app_lines
 from tests.functional.support.images import Image
 from tests.functional.support.pods import App, Pod, PodMaker
-from tests.support.netns import ask, host_namespace, interfaces, ip, rules, serve
+from tests.support.netns import TIMEOUT, ask, host_namespace, interfaces, ip, rules, serve
 
 pytestmark = pytest.mark.emulated
 
@@ -37,11 +38,16 @@ def local_config(tmp_path: Path) -> Iterator[Path]:
 
 def add_port(pod: Pod, name: str, port: int, **exposed: object) -> None:
     """Have the pod's first app serve on a port that is mapped to one of the host."""
+    add_ports(pod, {"name": name, "protocol": "tcp", "port": port, "count": 1, "socketActivated": False}, **exposed)
+
+
+def add_ports(pod: Pod, declared: dict[str, Any], **exposed: object) -> None:
+    """Have the pod's first app declare ports, and map them to some of the host where `exposed` says which."""
     path = pod.directory / "pod"
     manifest = json.loads(path.read_text())
-    ports = manifest["apps"][0]["app"].setdefault("ports", [])
-    ports.append({"name": name, "protocol": "tcp", "port": port, "count": 1, "socketActivated": False})
-    manifest["ports"].append({"name": name, **exposed})
+    manifest["apps"][0]["app"].setdefault("ports", []).append(declared)
+    if exposed:
+        manifest["ports"].append({"name": declared["name"], **exposed})
     path.write_text(json.dumps(manifest))
 
 
@@ -75,6 +81,29 @@ def test_a_pod_is_reached_and_reaches_others_and_leaves_nothing(
             for _ in range(2):
                 assert pod.call("gc", "--local-config", str(local_config)).status == 0
     assert (interfaces(), rules(), leases(local_config, "default")) == (before, "", [])
+
+
+def test_socket_activated_ports(image: Image, pod_of: PodMaker, local_config: Path) -> None:
+    """Sockets listen before the app does anything with them, in the order of its ports, and do not start it again."""
+    app = App("web", ["/bin/probe", "say", "up", "await", "/go", "inherited", "4"], user="alice", group="staff")
+    with pod_of(image, [app]) as pod:
+        activated = {"socketActivated": True}
+        add_ports(pod, {"name": "http", "protocol": "tcp", "port": 80} | activated, hostPort=8080)
+        add_ports(pod, {"name": "dns", "protocol": "udp", "port": 53} | activated, hostPort=5353)
+        add_ports(pod, {"name": "many", "protocol": "tcp", "port": 5000, "count": 2} | activated)
+        add_ports(pod, {"name": "own", "protocol": "tcp", "port": 81})
+        with pod.start("--net=default", f"--local-config={local_config}") as running:
+            running.wait_for("up")
+            with socket.create_connection((f"{SUBNET}.2", 80), TIMEOUT) as early:
+                pod.app_file("web", "go").touch()
+                assert early.recv(100) == b"socket 0"
+            assert ask("udp", "127.0.0.1", 5353) == "socket 1"
+            assert ask("tcp", f"{SUBNET}.2", 5001) == "socket 3"
+            assert ask("tcp", "127.0.0.1", 8080) == "socket 0"
+            outcome = running.wait()
+        assert outcome.status == 0, outcome
+        assert app_lines(outcome.lines(), "web") == ["up", "inherited 4"]
+        assert pod.call("gc", "--local-config", str(local_config)).status == 0
 
 
 def test_two_pods_on_a_bridge(image: Image, pod_of: PodMaker, local_config: Path) -> None:

@@ -4,6 +4,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -191,6 +192,44 @@ static void serve(const char *port, int count)
 	close(fd);
 }
 
+/* Answers so many connections and packets, on the sockets that came with the start (sd_listen_fds(3)), each with the
+ * socket's number. */
+static void serve_inherited(int count)
+{
+	struct pollfd sockets[16];
+	const char *number = getenv("LISTEN_FDS"), *process = getenv("LISTEN_PID");
+	int sum = number ? atoi(number) : 0;
+	if (sum < 1 || sum > 16 || !process || atoi(process) != getpid()) {
+		fprintf(stderr, "probe: no sockets\n");
+		exit(124);
+	}
+	for (int i = 0; i < sum; i++)
+		sockets[i] = (struct pollfd){ .fd = 3 + i, .events = POLLIN };
+	printf("inherited %d\n", sum);
+	while (count > 0) {
+		if (poll(sockets, sum, -1) < 0)
+			die("poll");
+		for (int i = 0; i < sum; i++) {
+			struct sockaddr_storage peer;
+			socklen_t length = sizeof(peer);
+			char text[16], packet[16];
+			int listens = 0, connection = -1, size = snprintf(text, sizeof(text), "socket %d", i);
+			if (!(sockets[i].revents & POLLIN))
+				continue;
+			if (getsockopt(3 + i, SOL_SOCKET, SO_ACCEPTCONN, &listens, &(socklen_t){ sizeof(listens) }) < 0)
+				die("getsockopt");
+			if (listens) {
+				connection = accept(3 + i, NULL, NULL);
+				if (connection < 0 || write(connection, text, size) < 0 || close(connection) < 0)
+					die("accept");
+			} else if (recvfrom(3 + i, packet, sizeof(packet), 0, (struct sockaddr *)&peer, &length) < 0 ||
+				   sendto(3 + i, text, size, 0, (struct sockaddr *)&peer, length) < 0)
+				die("recvfrom");
+			count--;
+		}
+	}
+}
+
 static void print_answer(const char *address, const char *port)
 {
 	char text[256] = "";
@@ -371,7 +410,9 @@ int main(int argc, char **argv)
 		else if (!strcmp(command, "serve")) {
 			const char *port = operand(&word);
 			serve(port, atoi(operand(&word)));
-		} else if (!strcmp(command, "connect")) {
+		} else if (!strcmp(command, "inherited"))
+			serve_inherited(atoi(operand(&word)));
+		else if (!strcmp(command, "connect")) {
 			const char *address = operand(&word);
 			print_answer(address, operand(&word));
 		} else if (!strcmp(command, "sleep"))

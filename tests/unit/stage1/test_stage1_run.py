@@ -101,6 +101,19 @@ def test_names_of_the_guests_own_services_are_refused(directory: Path) -> None:
         write_guest_files(load(directory), parse_run([UUID]), Tree(str(image)))
 
 
+def test_sockets_of_an_app(directory: Path) -> None:
+    units = directory / "stage1/rootfs/usr/lib/systemd/system"
+    pod = json.loads((directory / "pod").read_text())
+    pod["apps"][0]["app"]["ports"] = [{"name": "http", "protocol": "tcp", "port": 80, "socketActivated": True}]
+    (directory / "pod").write_text(json.dumps(pod))
+    write_guest_files(load(directory), parse_run([UUID]), Tree("stage1/rootfs"))
+    assert "ListenStream=80\n" in (units / "web.socket").read_text()
+    assert not (units / "db.socket").exists()
+    (units / "web.socket").write_text("of the guest")
+    with pytest.raises(UserError, match="belongs to a service of the guest's own"):
+        write_guest_files(load(directory), parse_run([UUID]), Tree("stage1/rootfs"))
+
+
 def test_only_one_app_can_be_interactive(directory: Path) -> None:
     with pytest.raises(UserError, match="--interactive"):
         write_guest_files(load(directory), parse_run(["--interactive", UUID]), Tree("stage1/rootfs"))

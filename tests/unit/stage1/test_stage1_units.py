@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stage1.errors import UserError
+from stage1.network.ports import Port
 from stage1.pod import App, Event, EventHandler, Stream, StreamMode
 from stage1.units import (
     MARK,
@@ -16,6 +17,7 @@ from stage1.units import (
     plain_value,
     quote_argument,
     quote_variable,
+    socket_unit,
 )
 from stage1.users import Identity
 
@@ -181,3 +183,28 @@ def test_an_app_that_notifies() -> None:
         app_unit(dataclasses.replace(APP, notifies=True), ROOT, Programs("/web", ()), [], interactive=False)
     )
     assert (found["Type"], found["NotifyAccess"], found["TimeoutStartSec"]) == ("notify", "all", "infinity")
+
+
+def test_socket_activated_ports() -> None:
+    ports = (
+        Port("http", "tcp", 80, 1, True),
+        Port("own", "tcp", 81, 1, False),
+        Port("many", "udp", 5000, 2, True),
+    )
+    app = dataclasses.replace(APP, ports=ports)
+    assert socket_unit(app) == (
+        f"{MARK}\n"
+        "[Unit]\n"
+        "Description=Ports of application web-1\n"
+        "DefaultDependencies=no\n"
+        "Before=apps.target\n"
+        "BindsTo=web-1.service\n"
+        "\n"
+        "[Socket]\n"
+        "ListenStream=80\n"
+        "ListenDatagram=5000\n"
+        "ListenDatagram=5001\n"
+        "BindIPv6Only=both\n"
+    )
+    service = settings(app_unit(app, ROOT, Programs("/bin/web", ()), [], interactive=False))
+    assert service["Requires"] == "apps.target systemd-journald.socket web-1.socket"

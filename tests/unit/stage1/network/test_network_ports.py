@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stage1.errors import UserError
-from stage1.network.ports import Port, PortForward, app_ports, forwarded_ports
+from stage1.network.ports import Port, PortForward, app_ports, check_activated_ports, forwarded_ports
 
 HTTP = Port("http", "tcp", 80, 1, False)
 
@@ -69,7 +69,18 @@ def test_ranges_and_socket_activation() -> None:
         (6000, 5000),
         (6001, 5001),
         (6002, 5002),
+        (81, 81),
     ]
+    assert list(ports[0].numbers) == [5000, 5001, 5002]
+
+
+def test_socket_activated_ports_are_there_once() -> None:
+    http, same = Port("http", "tcp", 80, 1, True), Port("range", "tcp", 79, 2, True)
+    check_activated_ports([http, Port("dns", "udp", 80, 1, True), Port("own", "tcp", 80, 1, False)])
+    with pytest.raises(UserError, match="tcp port 80 of the pod is socket activated twice"):
+        check_activated_ports([http, same])
+    with pytest.raises(UserError, match="1025 socket activated ports are more than the 1024"):
+        check_activated_ports([http, Port("wide", "udp", 1, 1024, True)])
 
 
 @pytest.mark.parametrize(
