@@ -9,12 +9,10 @@ from stage1.arguments import ENTER_FLAGS, parse
 from stage1.channel.broker import connect
 from stage1.channel.client import run_session, terminal_size
 from stage1.channel.frames import Request
-from stage1.channel.prepare import require_channel
 from stage1.errors import UserError
 from stage1.lock import is_locked
 from stage1.paths import Tree
 from stage1.pod import APPS_FOLDER, app_name
-from stage1.stop import read_pid
 
 _IMAGE = "stage1/rootfs"
 _DEFAULT_COMMAND = ("/bin/bash",)
@@ -31,18 +29,9 @@ def enter(words: Sequence[str]) -> int:
         raise UserError(f"the pod has no app {app}")
     if not is_locked("."):
         raise UserError("the pod does not run")
-    require_channel()
     terminal = os.isatty(0) and os.isatty(1)
     rows, columns = terminal_size() if terminal else (0, 0)
     term = os.environ.get("TERM", "") if terminal else ""
     request = Request(app, parsed.positional or _DEFAULT_COMMAND, terminal, term, rows, columns)
-    with connect(_pid(parsed.texts.get("pid"))) as connection:
+    with connect() as connection:
         return run_session(connection, request)
-
-
-def _pid(text: str | None) -> int:
-    if text is None:
-        return read_pid()
-    if not (text.isascii() and text.isdigit() and len(text) < 11 and int(text) > 1):
-        raise UserError(f"--pid={text}: not the number of a process")
-    return int(text)

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address
 from stage1.accel import Accel, asked_accel, kvm_problem
 from stage1.app_root import prepare_root, root_settings
 from stage1.arguments import RunArguments, parse_run
-from stage1.channel.prepare import prepare_channel
+from stage1.channel.prepare import make_channel
 from stage1.errors import UserError, report
 from stage1.executable import find_executable
 from stage1.hypervisor import Command, Machine, select
@@ -77,7 +77,7 @@ def run(front: int, words: Sequence[str], environment: Mapping[str, str]) -> Non
             metadata = metadata_url(arguments.metadata_token, network.host_ip)
             write_guest_files(pod, arguments, image, network.dns, metadata)
             write_guest_network(image, network.guest_interfaces)
-            prepare_channel(image, command.channel)
+            make_channel()
             link_journal(pod.uuid)
             pod_directory.link("flavor", _FLAVOR)
             isolate(IMAGE)

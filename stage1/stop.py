@@ -11,7 +11,6 @@ from stage1.arguments import STOP_FLAGS, parse, parse_uuid
 from stage1.channel.broker import connect
 from stage1.channel.client import run_session
 from stage1.channel.frames import Request
-from stage1.channel.prepare import require_channel
 from stage1.errors import UserError
 from stage1.lock import is_locked
 from stage1.paths import Tree
@@ -30,16 +29,14 @@ def stop(words: Sequence[str]) -> None:
     parse_uuid(parsed.positional)
     if not is_locked("."):
         raise UserError("the pod does not run")
-    pid = read_pid()
     if parsed.switches.get("force"):
-        kill_pod(pid)
+        kill_pod(read_pid())
     else:
-        require_channel()
-        _stop_apps(pid)
+        _stop_apps()
 
 
-def _stop_apps(pid: int) -> None:
-    with connect(pid) as connection:
+def _stop_apps() -> None:
+    with connect() as connection:
         try:
             status = run_session(connection, Request("", _STOP_APPS, terminal=False), with_input=False)
         except UserError:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import select
 import signal
-import termios
 import time
-import tty
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 
@@ -45,6 +43,7 @@ class Session:
         self._input_open = True
         self._outputs = dict(process.outputs)
         self._status: int | None = None
+        self._dropping = False
         os.set_blocking(process.input, False)
         for descriptor in process.outputs:
             os.set_blocking(descriptor, False)
@@ -53,7 +52,7 @@ class Session:
         """The descriptors to wait for, and what for."""
         if self._status is None:
             yield self.ended, select.POLLIN
-        reading = self._outputs if self._credit > 0 else {}
+        reading = self._outputs if self._credit > 0 or self._dropping else {}
         for descriptor in reading:
             writing = select.POLLOUT if descriptor == self.process.input and self._input else 0
             yield descriptor, select.POLLIN | writing
@@ -71,20 +70,26 @@ class Session:
             with suppress(OSError):
                 resize(self.process.input, *read_size(payload))
 
-    def hang_up(self) -> bool:
-        """Tell the program and those that it started that nobody is there any more, and let go of them.
+    def hang_up(self) -> None:
+        """Tell the program and those that it started that nobody is there any more.
 
-        Returns whether it still ran.
+        What they still write to pipes is to be taken and dropped: a pipe without a reader would kill them before they
+        have handled the signal.
         """
-        running = self._status is None
-        if running:
+        if self._status is None:
             with suppress(OSError):
                 os.killpg(self.process.pid, signal.SIGHUP)
-        self.close()
-        return running
+        if self._input_open:
+            self._input_open = False
+            self._outputs.pop(self.process.input, None)
+            os.close(self.process.input)
+        self._input.clear()
+        self._dropping = True
 
     def advance(self) -> Iterator[tuple[Kind, bytes]]:
         """Pass on what can be passed on without waiting; the frames for the host. The last one is `EXIT`."""
+        if self._dropping:
+            self._credit = WINDOW
         written = self._write_input()
         if written:
             yield Kind.CREDIT, credit_payload(written)
@@ -148,8 +153,8 @@ class Agent:
         self._channel = channel
         self._decoder = Decoder()
         self._sessions: dict[int, Session] = {}
-        self._left: list[int] = []
-        """Programs whose client has gone: nothing but their end is still of interest."""
+        self._left: list[Session] = []
+        """Those whose client has gone: nothing but their end is still of interest."""
         self._partial_since: float | None = None
 
     def serve(self, first: bytes) -> None:
@@ -159,7 +164,6 @@ class Agent:
             while data != b"":
                 for kind, number, payload in self._decoder.feed(data or b""):
                     self._take(kind, number, payload)
-                self._left = [pid for pid in self._left if os.waitpid(pid, os.WNOHANG)[0] == 0]
                 self._watch_partial()
                 self._advance()
                 self._wait()
@@ -173,9 +177,8 @@ class Agent:
         if kind is Kind.OPEN and session is None:
             self._sessions[number] = Session(start(Request.decode(payload)))
         elif session is not None and kind is Kind.CLOSE:
-            if session.hang_up():
-                self._left.append(session.process.pid)
-            del self._sessions[number]
+            session.hang_up()
+            self._left.append(self._sessions.pop(number))
             self._channel.send(frame(Kind.EXIT, number, b"\0"))
         elif session is not None:
             session.take(kind, payload)
@@ -187,6 +190,10 @@ class Agent:
                 if kind is Kind.EXIT:
                     session.close()
                     del self._sessions[number]
+        for session in self._left[:]:
+            if any(kind is Kind.EXIT for kind, _ in session.advance()):
+                session.close()
+                self._left.remove(session)
 
     def _watch_partial(self) -> None:
         if not self._decoder.partial:
@@ -199,7 +206,7 @@ class Agent:
     def _wait(self) -> None:
         poll = select.poll()
         poll.register(self._channel.reading, select.POLLIN | (select.POLLOUT if self._channel.pending else 0))
-        for session in self._sessions.values():
+        for session in (*self._sessions.values(), *self._left):
             for descriptor, events in session.wants():
                 poll.register(descriptor, events)
         poll.poll(1000 if self._decoder.partial else None)
@@ -208,8 +215,6 @@ class Agent:
 
 def serve(descriptor: int) -> None:
     """Serve the channel until its broker ends. The caller starts this program anew for the next one."""
-    if os.isatty(descriptor):
-        tty.setraw(descriptor, termios.TCSANOW)
     channel = Stream(descriptor, descriptor)
     channel.send(READY)
     received = _await_start(channel)

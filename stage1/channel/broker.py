@@ -33,13 +33,13 @@ _BUFFER = 16 * WINDOW
 """More than this many bytes for one session, against the rules of `WINDOW`, come from a guest that means harm."""
 
 
-def connect(pid: int) -> socket.socket:
+def connect() -> socket.socket:
     """Connect to the broker of the pod in the working directory; start it where none runs. Raises `UserError`."""
     try:
         with _elected():
             connection = _connected()
             if connection is None:
-                _start(pid)
+                _start()
                 connection = _connected()
     except OSError as error:
         raise UserError(f"cannot start a session in {os.getcwd()}: {error.strerror}") from error
@@ -69,7 +69,7 @@ def _connected() -> socket.socket | None:
     return connection
 
 
-def _start(pid: int) -> None:
+def _start() -> None:
     with suppress(FileNotFoundError):
         os.unlink(SOCKET)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
@@ -81,11 +81,11 @@ def _start(pid: int) -> None:
         listener.listen(_SESSIONS)
         child = os.fork()
         if child == 0:
-            _become(listener, pid)
+            _become(listener)
         os.waitpid(child, 0)
 
 
-def _become(listener: socket.socket, pid: int) -> None:
+def _become(listener: socket.socket) -> None:
     """Turn this process into a broker that nobody waits for, without any descriptor of its parent's, and serve."""
     status = EXIT_FAILURE
     try:
@@ -98,16 +98,16 @@ def _become(listener: socket.socket, pid: int) -> None:
                 if int(name) not in (0, 1, 2, listener.fileno()):
                     with suppress(OSError):
                         os.close(int(name))
-            _serve(listener, pid)
+            _serve(listener)
         status = 0
     finally:
         os._exit(status)
 
 
-def _serve(listener: socket.socket, pid: int) -> None:
+def _serve(listener: socket.socket) -> None:
     listener.setblocking(False)
     try:
-        channel = _handshake(pid)
+        channel = _handshake()
     except UserError as error:
         _refuse(listener, str(error))
         return
@@ -127,7 +127,7 @@ def _refuse(listener: socket.socket, reason: str) -> None:
                 connection.close()
 
 
-def _handshake(pid: int) -> Stream:
+def _handshake() -> Stream:
     """Open the channel and wake the guest's agent. Raises `UserError` where the VM ends or does not answer."""
     until = time.monotonic() + _ANSWER_SECONDS
     channel: Stream | None = None
@@ -138,7 +138,7 @@ def _handshake(pid: int) -> Stream:
         if time.monotonic() > until:
             raise UserError(f"the pod's virtual machine has not answered for {_ANSWER_SECONDS:.0f} seconds")
         if channel is None:
-            channel = open_channel(pid)
+            channel = open_channel()
             if channel is None:
                 time.sleep(_WAKE_SECONDS)
                 continue
@@ -221,12 +221,9 @@ class Broker:
     def _wait(self) -> None:
         poll = select.poll()
         poll.register(self._listener, select.POLLIN)
-        if self._channel.reading == self._channel.writing:
-            poll.register(self._channel.reading, select.POLLIN | (select.POLLOUT if self._channel.pending else 0))
-        else:
-            poll.register(self._channel.reading, select.POLLIN)
-            if self._channel.pending:
-                poll.register(self._channel.writing, select.POLLOUT)
+        poll.register(self._channel.reading, select.POLLIN)
+        if self._channel.pending:
+            poll.register(self._channel.writing, select.POLLOUT)
         for client in self._clients.values():
             poll.register(client.connection, select.POLLIN | (select.POLLOUT if client.stream.pending else 0))
         poll.poll(None if self._clients else _LINGER_SECONDS * 1000 + 100)

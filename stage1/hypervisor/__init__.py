@@ -32,11 +32,6 @@ class Command:
 
     arguments: tuple[str, ...]
     environment: Mapping[str, str]
-    channel: str
-    """Where in the guest sessions and an orderly stop come in: a device, or the name of a port of virtio-serial.
-
-    Empty where the hypervisor has none.
-    """
     needs_quiet_stdin: bool = False
     """Whether standard input must be a terminal, or something that is never ready to read."""
 

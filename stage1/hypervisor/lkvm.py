@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from stage1.channel.prepare import FIFOS, PORT
 from stage1.hypervisor import Command, Machine
 from stage1.kernel_command_line import SHARES, kernel_command_line
 from stage1.network.nic import lkvm_arguments
@@ -21,10 +22,11 @@ _KERNEL_PARAMETERS = (
 
 
 def lkvm_command(machine: Machine) -> Command:
-    """lkvm without anything but 9p shares, a console, network cards and CPUs. The console's escape is `Ctrl-a x`.
+    """lkvm without anything but 9p shares, a console, the channel, network cards and CPUs.
 
-    Its socket is made in `.lkvm` of the home directory. With `.` that is the pod directory, and the name stays below
-    the 108 bytes that a socket's name can have. Its reader of standard input never stops at the end of a file.
+    The console's escape is `Ctrl-a x`, and its reader of standard input never stops at the end of a file. lkvm's socket
+    is made in `.lkvm` of the home directory. With `.` that is the pod directory, and the name stays below the 108 bytes
+    that a socket's name can have.
     """
     kernel = kernel_command_line(_KERNEL_PARAMETERS, debug=machine.debug, environment=machine.environment)
     arguments = (
@@ -33,8 +35,9 @@ def lkvm_command(machine: Machine) -> Command:
         *("--loglevel", "info" if machine.debug else "error"),
         *("--cpus", str(machine.resources.cpus), "--mem", f"{machine.resources.memory_mib}M"),
         *("--console", "virtio"),
+        *("--port", f"{PORT},{FIFOS}"),
         *("--kernel", f"{machine.image}/kernel_image", "--params", kernel),
         *(word for tag in SHARES for word in ("--9p", f"{machine.image},{tag}")),
         *lkvm_arguments(machine.nics),
     )
-    return Command(arguments, {**machine.environment, "HOME": "."}, channel="", needs_quiet_stdin=True)
+    return Command(arguments, {**machine.environment, "HOME": "."}, needs_quiet_stdin=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from stage1.accel import Accel
-from stage1.channel.prepare import FIFOS, QEMU_PORT
+from stage1.channel.prepare import FIFOS, PORT
 from stage1.hypervisor import Command, Machine
 from stage1.kernel_command_line import SHARES, kernel_command_line
 from stage1.network.nic import qemu_arguments
@@ -18,7 +18,10 @@ _VHOST = "/dev/vhost-net"
 
 
 def qemu_command(machine: Machine) -> Command:
-    """qemu without anything but 9p shares, a console, network cards and CPUs. The console's escape is `Ctrl-a x`."""
+    """qemu without anything but 9p shares, a console, the channel, network cards and CPUs.
+
+    The console's escape is `Ctrl-a x`.
+    """
     parameters = _KERNEL_PARAMETERS[machine.accel]
     kernel = kernel_command_line(parameters, debug=machine.debug, environment=machine.environment)
     cpus = machine.resources.cpus
@@ -37,10 +40,10 @@ def qemu_command(machine: Machine) -> Command:
         *("-chardev", "stdio,id=console,mux=on,signal=off"),
         *("-device", "virtio-serial-pci", "-device", "virtconsole,chardev=console"),
         *("-chardev", f"pipe,id=channel,path={FIFOS}"),
-        *("-device", f"virtserialport,chardev=channel,nr=1,name={QEMU_PORT}"),
+        *("-device", f"virtserialport,chardev=channel,nr=1,name={PORT}"),
         *qemu_arguments(machine.nics, vhost=vhost),
     )
-    return Command(arguments, machine.environment, QEMU_PORT)
+    return Command(arguments, machine.environment)
 
 
 def _share(directory: str, tag: str) -> tuple[str, ...]:

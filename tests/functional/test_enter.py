@@ -137,7 +137,6 @@ def test_client_that_is_killed(pod: Pod) -> None:
     assert shell(pod, "first", f"kill -0 {program}").returncode != 0
 
 
-@pytest.mark.xfail(reason="known defect: a program does not always get to handle the SIGHUP of its killed client")
 def test_program_of_a_killed_client_handles_sighup(pod: Pod) -> None:
     marker = pod.app_file("first", "marker")
     script = 'trap "echo hup >/marker; exit" HUP; echo ready; while :; do busybox sleep 0.2; done'

@@ -31,7 +31,7 @@ MAX_GUESTS = 4
 then it was qemu's emulation of SVM that failed, not what is tested.
 """
 
-PASSED_ON = ("PATH", "MKSTAGE1_BUILDDIR", "LKVM_SRC")
+PASSED_ON = ("PATH", "MKSTAGE1_BUILDDIR", "MKSTAGE1_EVERY_VARIANT", "LKVM_SRC")
 
 
 WORKDIR_VARIABLE = "MKSTAGE1_FUNCTIONAL_WORKDIR"

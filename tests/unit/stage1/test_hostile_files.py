@@ -75,7 +75,6 @@ IN_IMAGE = (
     "usr/lib/systemd/system",
     "usr/lib/systemd/system/apps.target.requires",
     "usr/lib/systemd/system/default.target",
-    "usr/lib/systemd/system/default.target.wants",
     "usr/lib/systemd/system/web.service",
     "usr/share",
     "usr/share/zoneinfo",

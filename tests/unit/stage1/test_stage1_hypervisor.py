@@ -97,6 +97,8 @@ def test_qemu_with_kvm() -> None:
     )
     assert "mitigations=off" not in value(command.arguments, "-append")
     assert "path=stage1/rootfs," in value(command.arguments, "-fsdev")
+    assert "pipe,id=channel,path=channel" in command.arguments
+    assert "virtserialport,chardev=channel,nr=1,name=stage1" in command.arguments
     assert not command.needs_quiet_stdin
 
 
@@ -112,6 +114,7 @@ def test_lkvm() -> None:
     assert value(command.arguments, "--name") == f"rkt-{UUID}"
     assert (value(command.arguments, "--cpus"), value(command.arguments, "--mem")) == ("2", "256M")
     assert value(command.arguments, "--9p") == "stage1/rootfs,rootfs"
+    assert value(command.arguments, "--port") == "stage1,channel"
     assert "reboot=k" in value(command.arguments, "--params")
     assert value(command.arguments, "--loglevel") == "error"
     assert value(lkvm_command(machine(Accel.KVM, debug=True)).arguments, "--loglevel") == "info"
