@@ -66,7 +66,7 @@ def _become(request: Request, streams: tuple[int, int, int]) -> None:
             os.setsid()
             for number, descriptor in enumerate(streams):
                 os.dup2(descriptor, number)
-        for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         environment = _environment(request)
         _enter(request.app)
