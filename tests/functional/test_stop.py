@@ -8,7 +8,7 @@ import time
 import pytest
 
 from tests.functional.support.images import Image
-from tests.functional.support.pods import App, PodMaker
+from tests.functional.support.pods import App, Pod, PodMaker
 from tests.functional.support.programs import TIMEOUT
 
 pytestmark = pytest.mark.emulated
@@ -16,9 +16,19 @@ pytestmark = pytest.mark.emulated
 CATCHER = App("catcher", ("/bin/probe", "trap", "say", "catcher is up", "sleep", "3600"), memory="64Mi", cpu="1")
 
 
+def wait_until_ready(pod: Pod) -> None:
+    """As `rkt status --wait-ready` does."""
+    until = time.monotonic() + TIMEOUT
+    while not (link := pod.rootfs / "rkt/supervisor-status").is_symlink():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    assert str(link.readlink()) == "ready"
+
+
 def test_apps_get_sigterm_and_the_pod_ends(image: Image, pod_of: PodMaker) -> None:
     with pod_of(image, [CATCHER]) as pod, pod.start() as running:
         running.wait_for("catcher is up")
+        wait_until_ready(pod)
         stopped = pod.call("stop")
         assert (stopped.status, stopped.stderr) == (0, "")
         outcome = running.wait()
