@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 PROGRAM = "mkstage1"
 
 _ELSEWHERE = {
+    "aci": "builder.aci.build_command",
     "inspect": "builder.aci.commands",
     "verify": "builder.aci.commands",
 }

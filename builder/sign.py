@@ -85,17 +85,27 @@ def sign(target: Path, config: BuildConfig) -> Signature | None:
 
     Raises `UserError` for a key that is unknown, expired, revoked or disabled, and for a wrong passphrase.
     """
-    path = target.with_name(target.name + SIGNATURE_SUFFIX)
-    path.unlink(missing_ok=True)
+    target.with_name(target.name + SIGNATURE_SUFFIX).unlink(missing_ok=True)
     if config.signing_key == NO_KEY:
         return None
     if config.signing_key:
-        home = Path(config.gnupg_home) if config.gnupg_home else Path.home() / ".gnupg"
-        key = named_key(home, config.signing_key)
+        key = named_key(gnupg_home(config.gnupg_home), config.signing_key)
     else:
         key = development_key(config)
     public_key = target.with_name(DEVELOPMENT_KEY_FILE if key.development else SIGNING_KEY_FILE)
-    passphrase = _passphrase(config.passphrase_file)
+    return sign_with(target, key, public_key, config.passphrase_file)
+
+
+def gnupg_home(given: str) -> Path:
+    """A GnuPG home that was named, or the user's own."""
+    return Path(given) if given else Path.home() / ".gnupg"
+
+
+def sign_with(target: Path, key: SigningKey, public_key: Path, passphrase_file: str = "") -> Signature:
+    """Sign `target` with a key into `<target>.asc`, and write the public half to `public_key`. As `sign` otherwise."""
+    path = target.with_name(target.name + SIGNATURE_SUFFIX)
+    path.unlink(missing_ok=True)
+    passphrase = _passphrase(passphrase_file)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with borrowed_home(key.home) as home:

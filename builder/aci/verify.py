@@ -1,4 +1,4 @@
-"""Is a file a stage1 image that rkt can use, and who signed it?"""
+"""Is a file an image that rkt can use, as a stage1 or as an app, and who signed it?"""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from builder.aci.inspect import Image, clean
 from builder.aci.layers import PROGRAM_MODE
 from builder.aci.manifest import ENTRY_POINTS
 from builder.aci.names import MANIFEST, ROOTFS
-from builder.aci.schema import annotation, parse_manifest
+from builder.aci.schema import annotation, label, parse_manifest
 from builder.aci.tarstream import Entry, EntryType
 from builder.errors import UserError
 from builder.gpg import find_signer
@@ -44,12 +44,14 @@ class Check:
 
 
 def verify_image(image: Image) -> tuple[Check, ...]:
-    """Check layout, schema and entry points of an image that was read."""
+    """Check layout and schema of an image that was read, and the entry points of a stage1 or the labels of an app."""
     layout = tuple(_layout(image.entries))
     manifest, problem = _manifest(image)
     checks = [_check("layout", layout), _check("schema", (problem,) if problem else ())]
     if manifest is None:
         return (*checks, Check("entry points", Outcome.SKIPPED, ("the manifest is not usable",)))
+    if manifest.get("app") and not any(map(_is_entry_point, manifest.get("annotations") or ())):
+        return (*checks, _check("app", tuple(_app(manifest))))
     return (*checks, _check("entry points", tuple(_entry_points(image, manifest))))
 
 
@@ -140,13 +142,24 @@ def _missing(seen: dict[str, Entry]) -> Iterator[str]:
             yield f"{name} is missing or of another type than {kind.name.lower()}"
 
 
+def _is_entry_point(item: dict[str, Any]) -> bool:
+    return str(item["name"]).startswith(ENTRY_POINTS)
+
+
+def _app(manifest: dict[str, Any]) -> Iterator[str]:
+    """What rkt asks of an app besides the schema."""
+    for name in ("os", "arch"):
+        if label(manifest, name) is None:
+            yield f"the label {name} is missing"
+
+
 def _entry_points(image: Image, manifest: dict[str, Any]) -> Iterator[str]:
     rootfs = {clean(entry.name).removeprefix(f"{ROOTFS}/"): entry for entry in image.entries}
     for name in REQUIRED_ENTRY_POINTS:
         if annotation(manifest, ENTRY_POINTS + name) is None:
             yield f"the annotation {ENTRY_POINTS}{name} is missing"
     for item in manifest.get("annotations") or ():
-        if item["name"].startswith(ENTRY_POINTS) and item["name"] != INTERFACE_VERSION:
+        if _is_entry_point(item) and item["name"] != INTERFACE_VERSION:
             yield from _program(rootfs, item["name"], item["value"])
     version = annotation(manifest, INTERFACE_VERSION)
     if version is not None and not (version.isascii() and version.isdigit()):
