@@ -70,6 +70,8 @@ def run(front: int, words: Sequence[str], environment: Mapping[str, str]) -> Non
     configs = load_networks(arguments.networks, arguments.local_config, IMAGE)
     if pod.ports and not configs:
         report("warning", "--port has no effect in a pod without a network")
+    if environment.get("LISTEN_PID") == str(front) and any(app.activated_ports for app in pod.apps):
+        report("warning", "the host's sockets cannot enter a virtual machine: use systemd-socket-proxyd there")
     place = PodPlace(pod.uuid, pod_directory, IMAGE, arguments.local_config)
     with network_of(place, configs, pod.ports) as network:
         command = hypervisor_command(pod, arguments, environment, network.nics)

@@ -26,11 +26,19 @@ def mount_volumes(app: App, root: AppRoot, pod_directory: Tree) -> None:
         where = f"app {app.name}: volume at {item.path}"
         try:
             if item.volume is None:
-                root.make_directory(item.path)
+                _keep_content(item, root)
             else:
                 _mount_volume(item, item.volume, root, pod_directory)
         except OSError as error:
             raise UserError(f"{where}: {error.filename or item.path}: {error.strerror}") from error
+
+
+def _keep_content(item: Mount, root: AppRoot) -> None:
+    with root.target(item.path, directory=True) as target:
+        if item.read_only:
+            place = os.readlink(f"/proc/self/fd/{target}")
+            mount(place, f"/proc/self/fd/{target}", MS_BIND)
+            _forbid_writing(place)
 
 
 def _mount_volume(item: Mount, volume: Volume, root: AppRoot, pod_directory: Tree) -> None:
@@ -41,8 +49,12 @@ def _mount_volume(item: Mount, volume: Volume, root: AppRoot, pod_directory: Tre
         place = os.readlink(f"/proc/self/fd/{target}")
         mount(source, f"/proc/self/fd/{target}", MS_BIND | (MS_REC if volume.recursive else 0))
     if item.read_only:
-        for below, flags in mounts_below(place):
-            mount("", below, MS_BIND | MS_REMOUNT | MS_RDONLY | flags)
+        _forbid_writing(place)
+
+
+def _forbid_writing(place: str) -> None:
+    for below, flags in mounts_below(place):
+        mount("", below, MS_BIND | MS_REMOUNT | MS_RDONLY | flags)
 
 
 def _empty(volume: Volume, pod_directory: Tree) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 
 from tests.functional.support.console import app_lines
 from tests.functional.support.images import Image
-from tests.functional.support.pods import App, PodMaker
+from tests.functional.support.pods import App, Pod, PodMaker
 
 pytestmark = [pytest.mark.emulated, pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount volumes")]
 
@@ -23,6 +24,7 @@ class Run:
 
     writer: list[str]
     reader: list[str]
+    docker: list[str]
     host: Path
     mounts: list[str]
     status: int
@@ -81,7 +83,24 @@ def run(image: Image, module_pod_of: PodMaker, host: Path) -> Iterator[Run]:
             ]
         },
     )
-    with module_pod_of(image, [writer, reader]) as pod:
+    docker = App(
+        "docker",
+        ("/bin/probe", "cat", "/kept/file", "show", "/kept", *words("try", "/kept/new", "/frozen/new", "/made")),
+        settings={
+            "mountPoints": [
+                {"name": "kept", "path": "/kept"},
+                {"name": "frozen", "path": "/frozen", "readOnly": True},
+            ]
+        },
+        entry={"readOnlyRootFS": True},
+    )
+    with module_pod_of(image, [writer, reader, docker]) as pod:
+        come_from_docker(pod, "docker")
+        kept = pod.app_file("docker", "kept")
+        kept.mkdir()
+        (kept / "file").write_text("of the image")
+        kept.chmod(0o2770)
+        os.chown(kept, 5, 6)
         data = {"kind": "host", "source": str(host / "data")}
         pod.add_volumes(
             {"name": "data", **data},
@@ -98,7 +117,15 @@ def run(image: Image, module_pod_of: PodMaker, host: Path) -> Iterator[Run]:
         made = pod.app_file("writer", str(host / "canary").lstrip("/"))
         assert made.is_dir(), outcome
         lines = outcome.lines()
-        yield Run(app_lines(lines, "writer"), app_lines(lines, "reader"), host, mounts, outcome.status)
+        writer_lines, reader_lines, docker_lines = (app_lines(lines, app.name) for app in (writer, reader, docker))
+        yield Run(writer_lines, reader_lines, docker_lines, host, mounts, outcome.status)
+
+
+def come_from_docker(pod: Pod, app: str) -> None:
+    """Have an app's image be one that was converted from Docker."""
+    path = pod.rootfs / "opt/stage2" / app / "manifest"
+    annotation = {"name": "appc.io/docker/repository", "value": "library/web"}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"annotations": [annotation]}))
 
 
 def test_the_apps_run(run: Run) -> None:
@@ -141,6 +168,16 @@ def test_apps_share_a_volume(run: Run) -> None:
 
 def test_a_mount_point_without_a_volume(run: Run) -> None:
     assert "show /own d 0755 0 0" in run.reader
+
+
+def test_a_mount_point_of_docker_without_a_volume_keeps_its_content(run: Run) -> None:
+    assert {"line [of the image]", "try /kept/new ok"} <= set(run.docker)
+    (shown,) = [line for line in run.docker if line.startswith("show")]
+    assert shown == "show /kept d 2770 5 6"
+
+
+def test_a_mount_point_of_docker_can_be_read_only(run: Run) -> None:
+    assert {"try /frozen/new Read-only file system", "try /made Read-only file system"} <= set(run.docker)
 
 
 def test_links_stay_inside_the_root(run: Run) -> None:

@@ -1,4 +1,5 @@
 import json
+import os
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from stage1.errors import UserError
 from stage1.paths import Tree
 from stage1.pod import Pod, load_pod
 from stage1.run import hypervisor_command, metadata_url, write_guest_files
+from tests.support.launching import LaunchedPod
 
 UUID = "6ba7b810-9dad-41d1-80b4-00c04fd430c8"
 
@@ -112,6 +114,18 @@ def test_sockets_of_an_app(directory: Path) -> None:
     (units / "web.socket").write_text("of the guest")
     with pytest.raises(UserError, match="belongs to a service of the guest's own"):
         write_guest_files(load(directory), parse_run([UUID]), Tree("stage1/rootfs"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a pod")
+@pytest.mark.parametrize(("activated", "warnings"), [(True, 1), (False, 0)])
+def test_sockets_of_the_host_stay_there(tmp_path: Path, activated: bool, warnings: int) -> None:
+    pod = LaunchedPod(tmp_path / "pod")
+    pod.settings["ports"] = [{"name": "http", "protocol": "tcp", "port": 80, "socketActivated": activated}]
+    pod.write()
+    start = pod.start(environment={"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"})
+    start.check()
+    assert start.launched
+    assert start.stderr.count("use systemd-socket-proxyd") == warnings
 
 
 def test_only_one_app_can_be_interactive(directory: Path) -> None:
