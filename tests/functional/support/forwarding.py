@@ -27,7 +27,7 @@ TEST_TIMEOUT = 900.0
 """Seconds until the guest counts as lost: nested emulation is slow, and each test has bounds of its own."""
 
 MAX_GUESTS = 4
-"""How many outer guests one session starts: the test that ran when one was lost is run again in a new one, because
+"""How many outer guests may be lost in a row: the test that ran when one was lost is run again in a new one, because
 then it was qemu's emulation of SVM that failed, not what is tested.
 """
 
@@ -66,6 +66,7 @@ class Forwarder:
         self._shared = workdir
         self._worker: _Worker | None = None
         self._losses: list[str] = []
+        self._lost_in_a_row = 0
 
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
         variant = variant_of(item)
@@ -73,7 +74,7 @@ class Forwarder:
             return None
         try:
             unpack(variant.hypervisor, self._workdir)
-            if self._worker is None and len(self._losses) < MAX_GUESTS:
+            if self._worker is None and self._lost_in_a_row < MAX_GUESTS:
                 self._worker = self._start(item.session)
         except NotBuilt:
             return None
@@ -109,13 +110,15 @@ class Forwarder:
         """Run a test in the guest, in a new one where the last was lost, and return its reports."""
         rest = item.session.items[item.session.items.index(item) + 1 :]
         following = next((other.nodeid for other in rest if _is_forwarded(other)), None)
-        while len(self._losses) < MAX_GUESTS:
+        while self._lost_in_a_row < MAX_GUESTS:
             if self._worker is None:
                 self._worker = self._start(item.session)
             try:
                 data = self._worker.ask({"run": item.nodeid, "next": following})
+                self._lost_in_a_row = 0
                 return [item.config.hook.pytest_report_from_serializable(config=item.config, data=one) for one in data]
             except _Lost as error:
+                self._lost_in_a_row += 1
                 self._losses.append(f"{item.nodeid}: {error}\n{self._worker.guest.tail()}")
                 self._worker.close()
                 self._worker = None
@@ -125,7 +128,7 @@ class Forwarder:
                 location=item.location,
                 keywords={},
                 outcome="failed",
-                longrepr=f"{len(self._losses)} outer guests were lost",
+                longrepr=f"{self._lost_in_a_row} outer guests were lost in a row",
                 when="call",
             )
         ]
