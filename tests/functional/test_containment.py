@@ -13,6 +13,8 @@ from tests.functional.support.console import app_lines
 from tests.functional.support.images import Image
 from tests.functional.support.pods import App, PodMaker
 
+pytestmark = pytest.mark.emulated
+
 DISK = 16 << 20
 
 

@@ -16,7 +16,10 @@ from tests.functional.support.images import Image
 from tests.functional.support.pods import App, PodMaker
 from tests.support.canary import SECRET, Canary
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the roots of apps are prepared as root")
+pytestmark = [
+    pytest.mark.emulated,
+    pytest.mark.skipif(os.geteuid() != 0, reason="the roots of apps are prepared as root"),
+]
 
 EVERYTHING = (
     *("CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_MKNOD", "CAP_SYS_ADMIN", "CAP_SYS_CHROOT"),
@@ -101,7 +104,6 @@ def test_an_app_that_takes_over_the_guest(image: Image, pod_of: PodMaker, canary
     assert (canary.folder / "mallory").read_text() == "7\n"
 
 
-@pytest.mark.emulated  # in nested virtual machines so many programs at once are more than a test can wait for
 def test_sixty_four_apps(image: Image, pod_of: PodMaker) -> None:
     apps = [
         App(f"app-{number}", ("/bin/probe", "say", f"I am {number}"), memory="8Mi", cpu="1") for number in range(64)

@@ -15,6 +15,8 @@ from tests.functional.support.images import Image
 from tests.functional.support.pods import App, Pod, PodMaker
 from tests.support.netns import TIMEOUT, ask, host_namespace, interfaces, ip, rules, serve
 
+pytestmark = pytest.mark.emulated
+
 SUBNET = "10.97.0"
 
 

@@ -11,6 +11,8 @@ from tests.functional.support.console import app_lines
 from tests.functional.support.images import Image
 from tests.functional.support.pods import App, PodMaker
 
+pytestmark = pytest.mark.emulated
+
 SELF = ("cat", "/proc/self/status")
 CGROUP = "/sys/fs/cgroup/system.slice/strict.service"
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "ptmx")

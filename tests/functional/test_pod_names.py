@@ -11,6 +11,8 @@ from tests.functional.support.console import app_lines
 from tests.functional.support.images import Image
 from tests.functional.support.pods import App, PodMaker
 
+pytestmark = pytest.mark.emulated
+
 ARGUMENTS = (
     "--net=none",
     "--hostname=box.example",

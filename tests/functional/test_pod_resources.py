@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.functional.support.console import app_lines
 from tests.functional.support.images import Image
 from tests.functional.support.pods import App, PodMaker
+
+pytestmark = pytest.mark.emulated
 
 MINIMUM = {"RKT_HYPERVISOR_MINIMUM_MEMORY": "300Mi"}
 

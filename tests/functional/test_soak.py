@@ -20,7 +20,6 @@ from tests.functional.support.pods import App, Pod, PodMaker
 from tests.functional.support.programs import TIMEOUT
 from tests.support.netns import host_namespace, interfaces, rules
 
-# The soak is about the host, and its pods come one after the other: nested they would take too long.
 pytestmark = pytest.mark.emulated
 
 PODS = int(os.environ.get("MKSTAGE1_SOAK_PODS") or 10)
