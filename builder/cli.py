@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
 import os
 import sys
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from builder.config import BuildConfig
+from builder.entry import run
 from builder.errors import UserError
 from builder.version import VERSION
 
@@ -28,7 +28,6 @@ _ELSEWHERE = {
 }
 """Commands that other modules define, as a function of the same name."""
 
-_ENVIRONMENT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 _SOURCE_ROOT = Path(__file__).resolve().parents[1]
 _DAY = 86400
 
@@ -46,25 +45,7 @@ class _Commands(click.Group):
 
 def main() -> None:
     """Run the program. Exit status: 0, 1 for an error, 2 for wrong usage, 128 + the signal if interrupted."""
-    try:
-        status = cli.main(prog_name=PROGRAM, standalone_mode=False)
-    except UserError as error:
-        status = _fail(error)
-    except click.Abort:
-        status = 130
-    except click.ClickException as error:
-        error.show()
-        status = error.exit_code
-    except OSError as error:
-        if error.errno not in _ENVIRONMENT_ERRORS:
-            raise
-        status = _fail(UserError(f"{error.filename or 'writing'}: {error.strerror}"))
-    sys.exit(status)
-
-
-def _fail(error: UserError) -> int:
-    print(error.render(PROGRAM), file=sys.stderr)
-    return 1
+    run(cli, PROGRAM, failure=1, usage=2)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

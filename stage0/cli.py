@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
-import sys
 
 import click
 
-from builder.errors import UserError
+from builder.entry import run
 from builder.version import VERSION
 from stage0.flags import Group
 
@@ -41,8 +39,6 @@ _COMMANDS = (
 A name that Python or click has taken already gets a `_` behind it: `list_`.
 """
 
-_ENVIRONMENT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
-
 
 class _Commands(Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -59,29 +55,7 @@ class _Commands(Group):
 
 def main() -> None:
     """Run the program. Exit status: 0, what the pod returned, or 254 for every failure of rkt itself."""
-    try:
-        status = cli.main(prog_name=PROGRAM, standalone_mode=False)
-    except UserError as error:
-        status = _fail(error)
-    except click.Abort:
-        status = 130
-    except click.ClickException as error:
-        error.show()
-        status = EXIT_FAILURE
-    except OSError as error:
-        if error.errno not in _ENVIRONMENT_ERRORS:
-            sys.excepthook(*sys.exc_info())
-            sys.exit(EXIT_FAILURE)
-        status = _fail(UserError(f"{error.filename or 'writing'}: {error.strerror}"))
-    except Exception:
-        sys.excepthook(*sys.exc_info())
-        status = EXIT_FAILURE
-    sys.exit(status)
-
-
-def _fail(error: UserError) -> int:
-    print(error.render(PROGRAM), file=sys.stderr)
-    return EXIT_FAILURE
+    run(cli, PROGRAM, failure=EXIT_FAILURE, usage=EXIT_FAILURE)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
