@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from builder import freestanding
 from builder.config import BuildConfig
 from builder.graph import Step, StepContext
 
@@ -12,9 +13,8 @@ PATH = "usr/lib/stage1/start"
 """Where it goes in an image."""
 
 _FLAGS = (
-    *("-std=gnu11", "-Os", "-Wall", "-Wextra"),
-    *("-static", "-nostdlib", "-ffreestanding", "-fno-pie", "-no-pie", "-fno-stack-protector", "-fcf-protection=none"),
-    *("-fno-asynchronous-unwind-tables", "-Wl,--build-id=none", "-Wl,-z,noexecstack", "-Wl,--strip-all"),
+    *("-static", "-ffreestanding", "-fno-pie", "-no-pie"),
+    *("-fno-stack-protector", "-fcf-protection=none"),
 )
 
 
@@ -23,8 +23,7 @@ def step(config: BuildConfig) -> Step:
     source = config.srcdir / "stage1" / "guest" / "start.c"
 
     def run(context: StepContext) -> None:
-        context.execute(["gcc", *_FLAGS, "-o", context.output / PROGRAM, source])
-        (context.output / PROGRAM).chmod(0o755)
+        freestanding.compile_source(context, source, context.output / PROGRAM, *_FLAGS, mode=0o755)
 
     return Step(
         name=NAME,
@@ -33,6 +32,6 @@ def step(config: BuildConfig) -> Step:
         run=run,
         files=(source,),
         params={"arch": config.arch},
-        code=("builder.guest",),
-        tools=("gcc", "ld"),
+        code=("builder.guest", "builder.freestanding"),
+        tools=freestanding.TOOLS,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from builder import freestanding
 from builder.config import BuildConfig
 from builder.graph import Step, StepContext
 from builder.userland import steps as userland
@@ -17,12 +18,6 @@ FRONT = "qemu"
 _BINARY = "usr/bin/qemu-system-x86_64"
 _PRELOADED = "qemu-special-files.so"
 """A library of our own that is loaded before all others; the loader finds it where it finds those."""
-
-# It takes its functions from the C library that qemu loads, whichever the build host has.
-_FLAGS = (
-    *("-std=gnu11", "-Os", "-Wall", "-Wextra", "-shared", "-fPIC", "-nostdlib"),
-    *("-fno-asynchronous-unwind-tables", "-Wl,--build-id=none", "-Wl,-z,noexecstack", "-Wl,--strip-all"),
-)
 
 
 def step(config: BuildConfig) -> Step:
@@ -39,8 +34,8 @@ def step(config: BuildConfig) -> Step:
         needs=(QEMU_STEP, userland.NAME),
         files=(userland.lists_of(config, NAME), _source(config)),
         params={"arch": config.arch},
-        code=("builder.hypervisor.qemu", *userland.CODE),
-        tools=("gcc", "ld"),
+        code=("builder.hypervisor.qemu", "builder.freestanding", *userland.CODE),
+        tools=freestanding.TOOLS,
     )
 
 
@@ -79,6 +74,6 @@ def _source(config: BuildConfig) -> Path:
 
 def _compile(context: StepContext) -> Path:
     library = context.scratch / _PRELOADED
-    context.execute(["gcc", *_FLAGS, "-o", library, _source(context.config)])
-    library.chmod(0o644)
+    # It takes its functions from the C library that qemu loads, whichever the build host has.
+    freestanding.compile_source(context, _source(context.config), library, "-shared", "-fPIC", mode=0o644)
     return library
