@@ -72,7 +72,8 @@ def time_boot(image: Image, place: Path) -> float:
     with _pod(image, place) as pod:
         start = time.perf_counter()
         with pod.start() as running:
-            return _time_line(running, start)
+            running.wait_for(LINE)
+            return time.perf_counter() - start
 
 
 def capture_command(image: Image, place: Path) -> list[str]:
@@ -107,11 +108,6 @@ def time_floor(image: Image, place: Path, command: Sequence[str]) -> float:
                 except AssertionError:
                     if running.stdout or time.perf_counter() - start < FLOOR_TIMEOUT:
                         raise
-
-
-def _time_line(running: RunningProgram, start: float) -> float:
-    running.wait_for(LINE)
-    return time.perf_counter() - start
 
 
 def launcher_memory(image: Image, place: Path) -> int:
