@@ -8,7 +8,7 @@ from contextlib import suppress
 FIFOS = "channel"
 """Beginning of the names of the FIFOs in the pod directory: `channel.in` leads to the guest, `channel.out` from it."""
 PORT = "stage1"
-"""The other end: name of a port of virtio-serial. In the image, default.target wants agent@PORT.service."""
+"""The other end: name of a port of virtio-serial. The image's agent.service waits there."""
 
 
 def make_channel() -> None:
