@@ -15,7 +15,7 @@ import pytest
 from builder import process
 from builder.config import BuildConfig
 from builder.graph import Json, Step
-from tests.unit.builder.openpgp import gpg
+from tests.support.openpgp import gpg
 
 
 def need_debian_tools() -> None:

@@ -11,8 +11,8 @@ from builder.errors import UserError
 from builder.userland import apt as apt_module
 from builder.userland.apt import Apt, Package, check_file, parse_packages, place
 from builder.userland.sources import AptSource
+from tests.support.openpgp import make_key, scratch_home
 from tests.unit.builder.debian import make_deb, need_debian_tools, publish
-from tests.unit.builder.openpgp import make_key, scratch_home
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from builder.gpg import (
     throwaway_home,
     verify_detached,
 )
-from tests.unit.builder.openpgp import (
+from tests.support.openpgp import (
     agents_of,
     detach,
     export,

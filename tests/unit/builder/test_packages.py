@@ -12,8 +12,8 @@ from builder.errors import UserError
 from builder.graph import Scope
 from builder.userland import packages
 from builder.userland.packages import download_step, load_packages, resolve_step
+from tests.support.openpgp import make_key, scratch_home
 from tests.unit.builder.debian import Context, make_deb, need_debian_tools, publish, run_step
-from tests.unit.builder.openpgp import make_key, scratch_home
 from tests.unit.builder.synthetic import make_config
 
 NAMES = ("one", "two")

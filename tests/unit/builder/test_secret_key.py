@@ -9,7 +9,7 @@ import pytest
 
 from builder import secret_key, venv
 from builder.errors import UserError
-from tests.unit.builder.openpgp import agents_of, make_key, need_gpg, scratch_home
+from tests.support.openpgp import agents_of, make_key, need_gpg, scratch_home
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -13,7 +13,7 @@ from builder.config import BuildConfig
 from builder.errors import UserError
 from builder.gpg import verify_detached
 from builder.sign import DEVELOPMENT_KEY_FILE, SIGNING_KEY_FILE, development_key, sign
-from tests.unit.builder.openpgp import agents_of, gpg, make_key, need_gpg, revoke, scratch_home
+from tests.support.openpgp import agents_of, gpg, make_key, need_gpg, revoke, scratch_home
 
 USER = "Release <release@example.com>"
 

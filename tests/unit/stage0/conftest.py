@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.builder.openpgp import need_gpg, scratch_home
-from tests.unit.stage0.image_server import Site, serve
+from tests.support.image_server import Site, serve
+from tests.support.openpgp import need_gpg, scratch_home
 from tests.unit.stage0.pods import Rkt
 from tests.unit.stage0.signers import Signers
 

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 
 from stage0.keystore import Keystore
-from tests.unit.builder.openpgp import gpg, make_key, revoke
+from tests.support.openpgp import gpg, make_key, revoke
 
 _PAST = ("--faked-system-time", "20200101T000000!")
 

@@ -10,7 +10,7 @@ from builder.errors import UserError
 from stage0.auth import Auth
 from stage0.client import BrokenOffError, Client, DownloadError
 from stage0.limits import Limits
-from tests.unit.stage0.image_server import Request, Site, content, redirect, status
+from tests.support.image_server import Request, Site, content, redirect, status
 
 URL = "https://example.com/file"
 NO_AUTH = Auth(MappingProxyType({}), MappingProxyType({}))

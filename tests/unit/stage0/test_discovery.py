@@ -11,7 +11,7 @@ from stage0.auth import Auth
 from stage0.client import Client
 from stage0.discovery import Discovery, Endpoint, Tag, parse_tags
 from stage0.reference import parse_name
-from tests.unit.stage0.image_server import Site, content, redirect, status
+from tests.support.image_server import Site, content, redirect, status
 
 NO_AUTH = Auth(MappingProxyType({}), MappingProxyType({}))
 TAG = b'<meta name="ac-discovery" content="example.com https://cdn.example.com/%s">'

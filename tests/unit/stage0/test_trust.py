@@ -8,8 +8,8 @@ import pytest
 
 from stage0 import cli
 from stage0.trust import grouped
-from tests.unit.builder.openpgp import make_key
-from tests.unit.stage0.image_server import Site, content
+from tests.support.image_server import Site, content
+from tests.support.openpgp import make_key
 from tests.unit.stage0.signers import Signers
 
 KEY = "https://example.com/keys.gpg"

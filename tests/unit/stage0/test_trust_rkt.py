@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.builder.openpgp import make_key, need_gpg, scratch_home
-from tests.unit.stage0.image_server import Site, content, status
+from tests.support.image_server import Site, content, status
+from tests.support.openpgp import make_key, need_gpg, scratch_home
 from tests.unit.stage0.signers import Signers, make_aci
 
 RKT = os.environ.get("MKSTAGE1_RKT")

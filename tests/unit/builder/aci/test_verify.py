@@ -14,8 +14,8 @@ from builder.aci.commands import verify
 from builder.aci.inspect import read_image
 from builder.aci.verify import Outcome, verify_image, verify_signature
 from builder.errors import UserError
+from tests.support.openpgp import export, gpg, make_key, need_gpg, scratch_home
 from tests.unit.builder.aci.tars import directory, entry, symlink, write
-from tests.unit.builder.openpgp import export, gpg, make_key, need_gpg, scratch_home
 
 Pack = Callable[..., ArchiveResult]
 Parts = list[tuple[tarfile.TarInfo, bytes]]

@@ -143,13 +143,13 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serve(directory: Path, environment: pytest.MonkeyPatch) -> Iterator[Site]:
-    """Answer for example.com and whatever is below it; the environment leads there."""
+def serve(directory: Path, environment: pytest.MonkeyPatch, domain: str = "example.com") -> Iterator[Site]:
+    """Answer for `domain` and whatever is below it; the environment leads there."""
     authority = trustme.CA()
     certificates = directory / "authority.pem"
     authority.cert_pem.write_to_path(str(certificates))
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("example.com", "*.example.com").configure_cert(tls)
+    authority.issue_cert(domain, f"*.{domain}").configure_cert(tls)
     site = Site(certificates)
     with _Server(site, tls) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
