@@ -82,12 +82,6 @@ class Tree:
         with self.directory(parent) as directory:
             return _read_regular(base, directory, name, limit)
 
-    def read_link(self, name: str) -> str:
-        """The target of a symbolic link."""
-        parent, _, base = name.rpartition("/")
-        with self.directory(parent) as directory:
-            return os.readlink(base, dir_fd=directory)
-
     def write(self, name: str, content: str | bytes, *, mode: int = 0o644) -> None:
         """Put a file in place at once, instead of whatever has that name, except a directory; parents are made."""
         parent, _, base = name.rpartition("/")

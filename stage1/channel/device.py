@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import ExitStack
 from errno import ENOENT, ENXIO
 
 from stage1.channel.prepare import FIFOS
@@ -16,15 +17,20 @@ def open_channel() -> Stream | None:
 
     Raises `UserError` where it cannot be opened.
     """
-    flags = os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
-    try:
-        writing = os.open(f"{FIFOS}.in", os.O_WRONLY | flags)
-        reading = os.open(f"{FIFOS}.out", os.O_RDONLY | flags)
-    except OSError as error:
-        if error.errno in {ENXIO, ENOENT}:
-            return None
-        raise UserError(f"cannot reach the pod's virtual machine: {error.filename}: {error.strerror}") from error
-    for descriptor in (reading, writing):
-        if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
-            raise UserError(f"{FIFOS}.in and {FIFOS}.out in the pod directory are no FIFOs")
+    descriptors = []
+    with ExitStack() as opened:
+        for end, access in (("in", os.O_WRONLY), ("out", os.O_RDONLY)):
+            name = f"{FIFOS}.{end}"
+            try:
+                descriptor = os.open(name, access | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+            except OSError as error:
+                if error.errno in {ENXIO, ENOENT}:
+                    return None
+                raise UserError(f"cannot reach the pod's virtual machine: {name}: {error.strerror}") from error
+            opened.callback(os.close, descriptor)
+            if not stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+                raise UserError(f"{name} in the pod directory is no FIFO")
+            descriptors.append(descriptor)
+        opened.pop_all()
+    writing, reading = descriptors
     return Stream(reading, writing)

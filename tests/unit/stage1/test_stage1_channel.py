@@ -200,6 +200,21 @@ def test_a_channel_that_is_not_there_yet(tmp_path: Path, monkeypatch: pytest.Mon
     assert stat.S_IMODE((tmp_path / "channel.in").lstat().st_mode) == 0o600
 
 
+@pytest.mark.parametrize("other", ["missing", "file"])
+def test_half_a_channel_stays_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_channel()
+    (tmp_path / "channel.out").unlink()
+    if other == "file":
+        (tmp_path / "channel.out").touch()
+    hypervisor = os.open("channel.in", os.O_RDONLY | os.O_NONBLOCK)
+    before = set(Path("/proc/self/fd").iterdir())
+    with suppress(UserError):
+        assert open_channel() is None
+    assert set(Path("/proc/self/fd").iterdir()) == before
+    os.close(hypervisor)
+
+
 @pytest.mark.parametrize("kind", ["file", "link"])
 def test_a_channel_that_is_no_fifo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     monkeypatch.chdir(tmp_path)

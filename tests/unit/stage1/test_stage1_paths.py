@@ -66,10 +66,10 @@ def test_read_takes_regular_files_of_limited_size_only(tree: Tree, tmp_path: Pat
         tree.read("link", limit=100)
 
 
-def test_link_replaces_and_is_read(tree: Tree) -> None:
+def test_link_replaces(tree: Tree) -> None:
     tree.link("flavor", "old")
     tree.link("flavor", "kvm")
-    assert tree.read_link("flavor") == "kvm"
+    assert str(Path(tree.path, "flavor").readlink()) == "kvm"
 
 
 def test_clear_leaves_directories(tree: Tree, tmp_path: Path) -> None:
