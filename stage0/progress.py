@@ -12,6 +12,8 @@ import click
 from tqdm import tqdm
 
 _COLUMNS = 80
+_ROWS = 2
+"""What tqdm needs for one bar. Left to itself it asks the terminal, and shows nothing where that does not know."""
 _SIZES = 18
 """Columns for "12.34 MB/56.78 MB", as in rkt."""
 _SECONDS_BETWEEN_LINES = 10
@@ -33,7 +35,14 @@ def download_bar(label: str, total: int | None, done: int) -> Iterator[Count]:
     width = _COLUMNS - len(prefix) - _SIZES - len("[]")
     form = f"{prefix}: [{{bar:{width}}}] {{amount}}" if total else f"{prefix}: {{amount}}"
     with _SizedBar(
-        total=total, initial=done, bar_format=form, ascii=" =", file=sys.stderr, mininterval=0.2, ncols=2 * _COLUMNS
+        total=total,
+        initial=done,
+        bar_format=form,
+        ascii=" =",
+        file=sys.stderr,
+        mininterval=0.2,
+        ncols=2 * _COLUMNS,
+        nrows=_ROWS,
     ) as bar:
 
         def count(size: int) -> None:

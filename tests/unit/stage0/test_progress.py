@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import io
+import os
+import pty
 import sys
+from contextlib import closing
 
 import pytest
 
@@ -39,6 +42,16 @@ def test_a_terminal_gets_a_bar_of_80_columns(monkeypatch: pytest.MonkeyPatch) ->
     assert first.startswith("Downloading ACI: [ ") and first.endswith("] 0 B/3.79 MB")
     assert last == f"Downloading ACI: [{'=' * 45}] 3.79 MB/3.79 MB"
     assert terminal.getvalue().endswith("\n")
+
+
+def test_a_terminal_that_does_not_know_its_size_gets_a_bar_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    master, slave = pty.openpty()
+    with closing(os.fdopen(master, "rb", buffering=0)) as screen, closing(os.fdopen(slave, "w")) as terminal:
+        assert tuple(os.get_terminal_size(slave)) == (0, 0)
+        monkeypatch.setattr(sys, "stderr", terminal)
+        with download_bar("ACI", 1000, 0) as count:
+            count(1000)
+        assert b"[====" in screen.read(1000)
 
 
 def test_a_file_gets_a_line(capfd: pytest.CaptureFixture[str]) -> None:
