@@ -23,7 +23,8 @@ static const struct {
 	const char *source, *target, *type, *options;
 	unsigned long flags;
 } mounts[] = {
-	{ "pod", PLACE, "9p", "trans=virtio,version=9p2000.L,cache=mmap,msize=262144", 0 },
+	/* Without devices: an app has those that are bound into its /dev, whatever nodes it makes or has in its image. */
+	{ "pod", PLACE, "9p", "trans=virtio,version=9p2000.L,cache=mmap,msize=262144", MS_NODEV },
 	{ PLACE "/opt/stage2", "/opt/stage2", 0, 0, MS_BIND },
 	{ PLACE "/rkt", "/rkt", 0, 0, MS_BIND },
 	{ PLACE "/var/log/journal", "/var/log/journal", 0, 0, MS_BIND },

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 
 import pytest
@@ -11,7 +13,7 @@ from tests.functional.support.console import app_lines
 from tests.functional.support.images import Image
 from tests.functional.support.pods import App, PodMaker
 
-pytestmark = pytest.mark.emulated
+pytestmark = [pytest.mark.emulated, pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a device")]
 
 SELF = ("cat", "/proc/self/status")
 CGROUP = "/sys/fs/cgroup/system.slice/strict.service"
@@ -28,7 +30,7 @@ def lines(image: Image, module_pod_of: PodMaker) -> Iterator[Lines]:
         (
             *("/bin/probe", *SELF, *[word for name in DEVICES for word in ("show", f"/dev/{name}")]),
             *("show", "/dev/shm", "show", "/tmp", "show", "/etc/mtab", "show", "/dev/vda", "show", "/sys/firmware"),
-            *("try", "/proc/sys/kernel/core_pattern", "try", "/dev/shm/file", "try", "/made"),
+            *("try", "/proc/sys/kernel/core_pattern", "try", "/dev/shm/file", "try", "/made", "try", "/made-null"),
         ),
         settings={
             "eventHandlers": [
@@ -59,6 +61,8 @@ def lines(image: Image, module_pod_of: PodMaker) -> Iterator[Lines]:
     user = App("user", ("/bin/probe", *SELF), user="alice", group="staff")
     killed = App("killed", ("/bin/probe", "await", "/go", "unshare"))
     with module_pod_of(image, [plain, strict, user]) as pod:
+        # As the app could with CAP_MKNOD, or its image could have it.
+        os.mknod(pod.app_file("plain", "made-null"), stat.S_IFCHR | 0o666, os.makedev(1, 3))
         outcome = pod.run()
         assert outcome.status == 0, outcome
         printed = {app: app_lines(outcome.lines(), app) for app in ("plain", "strict", "user")}
@@ -128,6 +132,10 @@ def test_folders_and_links(lines: Lines) -> None:
 
 def test_only_chosen_devices(lines: Lines) -> None:
     assert "show /dev/vda No such file or directory" in lines["plain"]
+
+
+def test_a_device_that_the_app_has_made_cannot_be_opened(lines: Lines) -> None:
+    assert "try /made-null Permission denied" in lines["plain"]
 
 
 def test_paths_of_the_kernel(lines: Lines) -> None:
