@@ -14,16 +14,24 @@ MINIMUM = {"RKT_HYPERVISOR_MINIMUM_MEMORY": "300Mi"}
 
 
 def test_a_minimum_and_the_old_cgroups(image: Image, pod_of: PodMaker) -> None:
-    limit = "/sys/fs/cgroup/memory/system.slice/one.service/memory.limit_in_bytes"
-    app = App("one", ("/bin/probe", "memory", "cat", limit), memory="48Mi")
+    """The app sees its limits in the hierarchies of cgroup v1 as well."""
+    limits = {"memory/{}/memory.limit_in_bytes": 48 << 20, "cpu/{}/cpu.cfs_quota_us": 50000, "cpu/{}/cpu.shares": 512}
+    files = [f"/sys/fs/cgroup/{name.format('system.slice/one.service')}" for name in limits]
+    app = App(
+        "one",
+        ("/bin/probe", "memory", *(word for file in files for word in ("cat", file))),
+        memory="48Mi",
+        cpu="500m",
+        isolators={"os/linux/cpu-shares": 512},
+    )
     with pod_of(image, [app]) as pod:
         outcome = pod.run(
             "--net=none", env=MINIMUM | {"RKT_HYPERVISOR_EXTRA_KERNEL_PARAMS": "systemd.unified_cgroup_hierarchy=0"}
         )
     assert outcome.status == 0, outcome
-    total, found = app_lines(outcome.lines(), "one")
+    total, *found = app_lines(outcome.lines(), "one")
     assert 300 - 64 < int(total.split()[1]) // 1024 <= 300
-    assert found == f"line [{48 << 20}]"
+    assert found == [f"line [{value}]" for value in limits.values()]
 
 
 def test_more_memory_than_the_host_has(any_image: Image, pod_of: PodMaker) -> None:
