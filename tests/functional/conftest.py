@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from stage0.mounts import unmount_below
 from tests.functional.support import forwarding, variants
-from tests.functional.support.images import Image, NotBuilt, compile_probe, unpack
+from tests.functional.support.images import Image, NotBuilt, compile_probe, find_aci, unpack
 from tests.functional.support.pods import PodMaker, make_pod
+from tests.functional.support.rkt import Rkt
 from tests.functional.support.variants import Variant
 
 WORKDIR = pytest.StashKey[forwarding.Workdir]()
@@ -76,6 +79,14 @@ def image(variant: Variant, workdir: Path) -> Image:
 def any_image(request: pytest.FixtureRequest, workdir: Path) -> Image:
     """Each image that was built, for tests that never get as far as starting a virtual machine."""
     return _image(Variant(request.param, "auto"), workdir)
+
+
+@pytest.fixture
+def rkt(image: Image, workdir: Path, tmp_path: Path) -> Iterator[Rkt]:
+    """The program that was built, with the image of the variant as its stage1."""
+    yield Rkt(tmp_path, find_aci(image.hypervisor, workdir), image.accel)
+    # What a test that fails leaves.
+    unmount_below(tmp_path)
 
 
 @pytest.fixture

@@ -17,9 +17,11 @@ from typing import Any
 
 import pytest
 
+from tests.functional.support import etcd
 from tests.functional.support.images import SRCDIR, NotBuilt, compile_probe, unpack
 from tests.functional.support.outer import OuterGuest
-from tests.functional.support.outer_kernel import Unavailable, fetch
+from tests.functional.support.outer_kernel import fetch
+from tests.functional.support.packages import Unavailable
 from tests.functional.support.variants import kvm_works, variant_of
 
 START_TIMEOUT = 300.0
@@ -74,6 +76,9 @@ class Forwarder:
             return None
         try:
             unpack(variant.hypervisor, self._workdir)
+            if "etcd" in getattr(item, "fixturenames", ()):
+                # Made here: the guest has no network.
+                etcd.build(self._workdir)
             if self._worker is None and self._lost_in_a_row < MAX_GUESTS:
                 self._worker = self._start(item.session)
         except NotBuilt:

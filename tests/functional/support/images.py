@@ -11,9 +11,11 @@ import tarfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from builder.config import BuildConfig
 from builder.errors import UserError
+from builder.image import public_key_name, signed
 
 PROBE_SOURCE = Path(__file__).with_name("probe.c")
 SRCDIR = Path(__file__).parents[3]
@@ -39,29 +41,42 @@ class Image:
         return self.tree / "rootfs"
 
     @cached_property
+    def version(self) -> str:
+        """The label of the manifest."""
+        return _values(self._manifest["labels"])["version"]
+
+    @cached_property
     def annotations(self) -> dict[str, str]:
         """The annotations of the manifest."""
-        manifest = json.loads((self.tree / "manifest").read_text())
-        return {item["name"]: item["value"] for item in manifest["annotations"]}
+        return _values(self._manifest["annotations"])
+
+    @cached_property
+    def _manifest(self) -> Any:
+        return json.loads((self.tree / "manifest").read_text())
 
     def entrypoint(self, action: str) -> str:
         """Path within the rootfs of the program for `action`: "run", "gc", "stop" or "enter"."""
         return self.annotations[f"coreos.com/rkt/stage1/{action}"]
 
 
-def find_aci(hypervisor: str, scratch: Path) -> Path:
-    """The image of the configured build for `hypervisor`, "lkvm" or "qemu".
-
-    The build directory is `$MKSTAGE1_BUILDDIR`. Where it has no lkvm and `$LKVM_SRC` names kvmtool's source, the
-    image is built below `scratch`. Raises `NotBuilt`.
-    """
+def configured_build() -> BuildConfig:
+    """The configuration of the build directory `$MKSTAGE1_BUILDDIR`. Raises `NotBuilt`."""
     builddir = os.environ.get("MKSTAGE1_BUILDDIR")
     if not builddir:
         raise NotBuilt("MKSTAGE1_BUILDDIR names no build directory (make functional-check)")
     try:
-        config = BuildConfig.load(Path(builddir))
+        return BuildConfig.load(Path(builddir))
     except UserError as error:
         raise NotBuilt(str(error)) from error
+
+
+def find_aci(hypervisor: str, scratch: Path) -> Path:
+    """The image of the configured build for `hypervisor`, "lkvm" or "qemu".
+
+    Where the build directory has no lkvm and `$LKVM_SRC` names kvmtool's source, the
+    image is built below `scratch` by the first call. Raises `NotBuilt`.
+    """
+    config = configured_build()
     if hypervisor in config.hypervisors:
         name = f"stage1-kvm-{hypervisor}.aci" if len(config.hypervisors) > 1 else "stage1-kvm.aci"
         aci = config.bindir_out / name
@@ -73,6 +88,12 @@ def find_aci(hypervisor: str, scratch: Path) -> Path:
     if not aci.exists():
         raise NotBuilt(f"{aci} does not exist (make)")
     return aci
+
+
+def public_key(aci: Path) -> Path | None:
+    """The file of the key that an image in a build directory is signed by; None for an image that is not signed."""
+    config = BuildConfig.load(aci.parents[1])
+    return aci.with_name(public_key_name(config)) if signed(config) else None
 
 
 def unpack(hypervisor: str, workdir: Path) -> Path:
@@ -105,12 +126,19 @@ def escaped(text: str) -> str:
     return re.sub(rb"[^ -~]|\\", _escape, data).decode()
 
 
+def _values(pairs: list[dict[str, str]]) -> dict[str, str]:
+    return {pair["name"]: pair["value"] for pair in pairs}
+
+
 def _escape(match: re.Match[bytes]) -> bytes:
     return rb"\\" if match[0] == b"\\" else b"\\x%02x" % match[0][0]
 
 
 def _build_lkvm(config: BuildConfig, source: Path, scratch: Path) -> Path:
     builddir = scratch / "build-lkvm"
+    aci = builddir / "bin" / "stage1-kvm.aci"
+    if aci.exists():
+        return aci
     commands = (
         [
             "./configure.py",
@@ -126,4 +154,4 @@ def _build_lkvm(config: BuildConfig, source: Path, scratch: Path) -> Path:
         answer = subprocess.run(command, cwd=SRCDIR, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if answer.returncode != 0:
             raise AssertionError(f"{command[0]} failed for LKVM_SRC={source}:\n{answer.stdout[-4000:]}")
-    return builddir / "bin" / "stage1-kvm.aci"
+    return aci

@@ -13,7 +13,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.functional.support.outer_kernel import OuterKernel, Unavailable, make_initramfs
+from tests.functional.support.outer_kernel import OuterKernel, make_initramfs
+from tests.functional.support.packages import Unavailable
 
 MEMORY = "3G"
 CPUS = 1

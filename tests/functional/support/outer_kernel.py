@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import re
 import shutil
 import subprocess
@@ -12,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from elftools.elf.elffile import ELFFile
+
+from tests.functional.support.packages import Unavailable, download, tool
 
 META_PACKAGE = "linux-image-amd64"
 MODULES = (
@@ -42,10 +43,6 @@ exec switch_root /host /bin/sh -c 'sh /run/command; echo "outer: ended with stat
 """
 
 
-class Unavailable(Exception):
-    """Something that the outer guest needs is not on this machine; the text names it."""
-
-
 @dataclass(frozen=True)
 class OuterKernel:
     """A kernel image and the directory of its loose modules."""
@@ -64,7 +61,7 @@ def fetch(directory: Path) -> OuterKernel:
     if not target.is_dir():
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=directory) as scratch:
-            unpacked = _download(package, Path(scratch))
+            unpacked = _unpack(package, Path(scratch))
             try:
                 unpacked.rename(target)
             except OSError:
@@ -77,8 +74,8 @@ def fetch(directory: Path) -> OuterKernel:
 
 def make_initramfs(kernel: OuterKernel, command: str, target: Path) -> None:
     """Write an initramfs that runs the shell text `command` in the 9p share "host", mounted read-only as root."""
-    busybox = _tool("busybox")
-    cpio = _tool("cpio")
+    busybox = tool("busybox")
+    cpio = tool("cpio")
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         for name in ("bin", "dev", "proc", "sys", "host", "modules"):
@@ -98,17 +95,10 @@ def make_initramfs(kernel: OuterKernel, command: str, target: Path) -> None:
     target.write_bytes(gzip.compress(archive, 1))
 
 
-def _tool(name: str) -> str:
-    path = shutil.which(name)
-    if path is None:
-        raise Unavailable(f"{name} is not installed")
-    return path
-
-
 def _newest_package() -> str:
     """The package that `META_PACKAGE` stands for, "linux-image-6.1.0-56-amd64"."""
     answer = subprocess.run(
-        [_tool("apt-cache"), "show", "--no-all-versions", META_PACKAGE], capture_output=True, text=True
+        [tool("apt-cache"), "show", "--no-all-versions", META_PACKAGE], capture_output=True, text=True
     )
     match = re.search(r"^Depends:.*?\b(linux-image-[0-9][^ ,]*)", answer.stdout, re.MULTILINE)
     if match is None:
@@ -116,17 +106,10 @@ def _newest_package() -> str:
     return match[1]
 
 
-def _download(package: str, scratch: Path) -> Path:
+def _unpack(package: str, scratch: Path) -> Path:
     """Download and unpack the package below `scratch`."""
-    if os.geteuid() == 0:
-        shutil.chown(scratch, "_apt")
-    scratch.chmod(0o755)
-    answer = subprocess.run([_tool("apt-get"), "download", package], cwd=scratch, capture_output=True, text=True)
-    archives = list(scratch.glob("*.deb"))
-    if answer.returncode != 0 or len(archives) != 1:
-        raise Unavailable(f"apt cannot download {package}: {answer.stderr.strip()}")
     unpacked = scratch / "unpacked"
-    subprocess.run([_tool("dpkg-deb"), "-x", archives[0], unpacked], check=True)
+    subprocess.run([tool("dpkg-deb"), "-x", download(package, scratch), unpacked], check=True)
     return unpacked
 
 
