@@ -191,6 +191,15 @@ def test_terminal(pod: Pod) -> None:
         assert termios.tcgetattr(slave) == before
 
 
+def test_the_guest_itself_with_its_own_shell(pod: Pod) -> None:
+    """Without an app and without a command."""
+    program, identity, *_ = pod.enter_argv("", "")
+    script = b"echo $BASH; echo /opt/stage2/*; exit 3\n"
+    answer = subprocess.run([program, identity], cwd=pod.directory, input=script, capture_output=True, timeout=TIMEOUT)
+    assert (answer.returncode, answer.stderr) == (3, b"")
+    assert answer.stdout.splitlines() == [b"/bin/bash", b"/opt/stage2/first /opt/stage2/second"]
+
+
 def test_unknown_app(pod: Pod) -> None:
     answer = pod.enter("third", SHELL)
     assert (answer.returncode, answer.stderr) == (254, b"stage1: error: the pod has no app third\n")

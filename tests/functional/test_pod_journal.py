@@ -1,0 +1,72 @@
+"""What apps print, in the journal that stays in the pod's directory."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.functional.support.console import app_lines
+from tests.functional.support.images import Image
+from tests.functional.support.pods import App, Pod, PodMaker
+from tests.functional.support.programs import TIMEOUT
+
+pytestmark = [
+    pytest.mark.emulated,
+    pytest.mark.skipif(not shutil.which("journalctl"), reason="journalctl is missing (systemd)"),
+]
+
+LINES = 1200
+"""More than one file of the journal takes."""
+
+
+def journal(pod: Pod) -> Path:
+    """Where the pod's journal is: under the machine ID that comes from its UUID."""
+    return pod.rootfs / "var/log/journal" / pod.uuid.replace("-", "")
+
+
+def entries(pod: Pod, app: str) -> list[str]:
+    """What the host reads of an app."""
+    command = ("journalctl", f"--directory={journal(pod)}", "--output=cat", f"--identifier={app}")
+    outcome = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
+    return outcome.stdout.splitlines()
+
+
+def wait_until(reached: Callable[[], bool]) -> None:
+    until = time.monotonic() + TIMEOUT
+    while not reached():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def test_all_lines_of_an_app_that_ends_after_the_last(image: Image, pod_of: PodMaker) -> None:
+    app = App("talker", ("/bin/probe", "cat", "/lines", "say", "the end"), memory="64Mi")
+    with pod_of(image, [app]) as pod:
+        pod.app_file("talker", "lines").write_text("".join(f"{number}\n" for number in range(LINES)))
+        outcome = pod.run()
+        assert outcome.status == 0, outcome
+        expected = [*(f"line [{number}]" for number in range(LINES)), "the end"]
+        # journald writes a line again whose first copy has just filled a file.
+        assert list(dict.fromkeys(entries(pod, "talker"))) == expected
+        assert app_lines(outcome.lines(), "talker") == expected
+
+
+def test_lines_before_the_machine_is_killed(image: Image, pod_of: PodMaker) -> None:
+    """The host can read them while the pod runs, and they stay."""
+    app = App(
+        "sleeper", ("/bin/probe", "say", "before", "await", "/go", "say", "after", "sleep", "3600"), memory="64Mi"
+    )
+    with pod_of(image, [app]) as pod, pod.start() as running:
+        wait_until(lambda: entries(pod, "sleeper") == ["before"])
+        pod.app_file("sleeper", "go").touch()
+        wait_until(lambda: entries(pod, "sleeper") == ["before", "after"])
+        os.kill(pod.pid(), signal.SIGKILL)
+        running.wait()
+        pod.wait_unlocked()
+        assert entries(pod, "sleeper") == ["before", "after"]
