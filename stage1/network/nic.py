@@ -28,11 +28,13 @@ class MacvtapNic:
 
 @dataclass(frozen=True)
 class UserNic:
-    """A card whose traffic the hypervisor turns into connections of its own."""
+    """A card whose traffic the hypervisor, or a program of the host's, turns into connections of its own."""
 
     mac: str
     subnet: IPv4Network
     forwards: tuple[PortForward, ...]
+    descriptor: int | None = None
+    """Stream socket of the program that makes the connections, which qemu inherits; None for the hypervisor itself."""
 
     @property
     def host(self) -> IPv4Address:
@@ -68,6 +70,8 @@ def qemu_arguments(nics: tuple[Nic, ...], *, vhost: bool) -> tuple[str, ...]:
             backend = f"tap,id=net{number},ifname={nic.interface},script=no,downscript=no,vhost={accel}"
         elif isinstance(nic, MacvtapNic):
             backend = f"tap,id=net{number},fd={nic.descriptor},vhost={accel}"
+        elif nic.descriptor is not None:
+            backend = f"stream,id=net{number},addr.type=fd,addr.str={nic.descriptor}"
         else:
             backend = f"user,id=net{number},ipv6=off,{_qemu_user(nic)}"
         # romfile= keeps qemu from loading firmware for a boot over the network.
