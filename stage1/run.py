@@ -25,7 +25,7 @@ from stage1.name_service import HostsMode, write_name_service, write_time_zone
 from stage1.network.config import load_networks
 from stage1.network.guest import write_guest_network
 from stage1.network.ipam import Dns
-from stage1.network.nic import Nic
+from stage1.network.nic import Nic, UserNic
 from stage1.network.setup import PodPlace, network_of
 from stage1.paths import AppRoot, Tree
 from stage1.pod import App, Pod, load_pod
@@ -91,7 +91,7 @@ def run(front: int, words: Sequence[str], environment: Mapping[str, str]) -> Non
             raise UserError(f"cannot write the pod's files: {error.filename or IMAGE}: {error.strerror}") from error
         if not die_with_parent(front):
             raise UserError("the pod's process has ended")
-        _execute(command, lock)
+        _execute(command, lock, interactive=arguments.interactive)
 
 
 def hypervisor_command(
@@ -103,6 +103,11 @@ def hypervisor_command(
         raise UserError(f"there is no kernel in the image: {IMAGE}/kernel_image")
     if selection.warning:
         report("warning", selection.warning)
+    if selection.name == "qemu" and any(isinstance(nic, UserNic) for nic in nics):
+        # Only a pod with such a network needs the code for it.
+        from stage1.network.passt import start_passt
+
+        nics = tuple(map(start_passt, nics))
     resources = vm_resources(pod.apps, host_cpus(), load_sizing(Tree(IMAGE), environment))
     require_memory(resources, host_memory())
     machine = Machine(
@@ -184,8 +189,10 @@ def _refuse_unit_of_image(image: Tree, unit: str, name: str) -> None:
         raise UserError(f"app {name}: the name belongs to a service of the guest's own; choose another one with --name")
 
 
-def _execute(command: Command, lock: int | None) -> None:
-    if command.needs_quiet_stdin and not os.isatty(0):
+def _execute(command: Command, lock: int | None, *, interactive: bool) -> None:
+    terminal = os.isatty(0)
+    # Who asks for a terminal in the background is stopped until it comes to the front.
+    if (terminal and not interactive and _in_background()) or (command.needs_quiet_stdin and not terminal):
         # A pipe whose writing end this process keeps: never readable, never at its end.
         reading, writing = os.pipe()
         os.dup2(reading, 0)
@@ -196,3 +203,12 @@ def _execute(command: Command, lock: int | None) -> None:
         os.execve(command.arguments[0], command.arguments, dict(command.environment))
     except OSError as error:
         raise UserError(f"cannot execute {command.arguments[0]}: {error.strerror}") from error
+
+
+def _in_background() -> bool:
+    """Whether the terminal that is standard input belongs to another job."""
+    try:
+        return os.tcgetpgrp(0) != os.getpgrp()
+    except OSError:
+        # Not the terminal of this session: whoever gave it away knows who uses it.
+        return False
