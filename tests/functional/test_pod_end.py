@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import signal
 import termios
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from tests.functional.support.console import app_lines
 from tests.functional.support.images import Image
 from tests.functional.support.pods import App, PodMaker
+from tests.functional.support.programs import TIMEOUT
 
 SLEEPER = App("sleeper", ("/bin/probe", "cpus", "memory", "say", "up", "sleep", "3600"), memory="64Mi", cpu="1")
 
@@ -43,14 +47,34 @@ def test_a_kernel_that_gives_up(image: Image, pod_of: PodMaker) -> None:
     assert outcome.stderr.endswith("stage1: error: the virtual machine ended before all apps had\n")
 
 
+def memory_when_unlocked(lock: int, process: int) -> int:
+    """Pages of memory that a process has in the moment in which it leaves the lock."""
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        return int(Path(f"/proc/{process}/statm").read_text().split()[0])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
 def test_a_signal_to_the_pid_ends_the_pod(image: Image, pod_of: PodMaker, number: signal.Signals) -> None:
+    """The lock is that of the virtual machine: no helper has it, and it is free when the guest's memory is."""
     with pod_of(image, [SLEEPER]) as pod, pod.start() as running:
         running.wait_for("up")
-        os.kill(pod.pid(), number)
-        assert running.wait().status != 0
-        pod.wait_unlocked()
-        assert pod.processes() == []
+        assert pod.enter("sleeper", "/bin/probe", "say", "entered").stdout == b"entered\n"
+        holders = pod.lock_holders()
+        assert len(holders) == 2
+        assert pod.pid() in holders
+        assert set(holders) < set(pod.processes()), "what sessions need does not hold the lock"
+        (hypervisor,) = set(holders) - {pod.pid()}
+        lock = os.open(pod.directory, os.O_RDONLY | os.O_DIRECTORY)
+        with ThreadPoolExecutor(1) as executor:
+            waiting = executor.submit(memory_when_unlocked, lock, hypervisor)
+            os.kill(pod.pid(), number)
+            assert waiting.result(TIMEOUT) == 0
+        os.close(lock)
+        assert running.wait().status == -number
+        pod.wait_without_processes()
         assert pod.call("gc").status == 0
 
 

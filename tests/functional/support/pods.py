@@ -79,14 +79,21 @@ class Pod:
         return dict(os.environ) | selinux | {"RKT_HYPERVISOR_ACCEL": self.image.accel} | dict(extra)
 
     def start(
-        self, *arguments: str, env: Mapping[str, str] | None = None, terminal: tuple[int, int] | None = None
+        self,
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+        terminal: tuple[int, int] | None = None,
+        prefix: Sequence[str] = (),
     ) -> RunningProgram:
-        """Start the pod with the lock held; `arguments` are `--net=none` unless given."""
+        """Start the pod with the lock held; `arguments` are `--net=none` unless given.
+
+        `prefix` is a command that becomes the one behind it.
+        """
         lock = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return RunningProgram(
-                self.argv("run", *(arguments or ("--net=none",))),
+                [*prefix, *self.argv("run", *(arguments or ("--net=none",)))],
                 cwd=self.directory,
                 env=self.environment({"RKT_LOCK_FD": str(lock)} | dict(env or {})),
                 pass_fds=(lock,),
@@ -100,9 +107,10 @@ class Pod:
         with self.start(*arguments, env=env) as running:
             return running.wait()
 
-    def call(self, action: str, *arguments: str) -> Outcome:
+    def call(self, action: str, *arguments: str, prefix: Sequence[str] = ()) -> Outcome:
         """Run another entry point to its end, as rkt does: in the pod directory, without the lock."""
-        with RunningProgram(self.argv(action, *arguments), cwd=self.directory, env=self.environment({})) as running:
+        argv = [*prefix, *self.argv(action, *arguments)]
+        with RunningProgram(argv, cwd=self.directory, env=self.environment({})) as running:
             return running.wait()
 
     def enter_argv(self, app: str, *command: str) -> list[str]:
@@ -134,6 +142,16 @@ class Pod:
             assert time.monotonic() < until, f"the pod is still locked after {timeout:.0f} s"
             time.sleep(0.05)
 
+    def lock_holders(self) -> list[int]:
+        """Processes that have the pod directory open: only they can hold the lock."""
+        found = set()
+        for link in Path("/proc").glob("[0-9]*/fd/*"):
+            # Those that have just ended have none any more.
+            with suppress(OSError):
+                if link.samefile(self.directory):
+                    found.add(int(link.parts[2]))
+        return sorted(found)
+
     def pid(self) -> int:
         """Content of the file `pid`."""
         return int((self.directory / "pid").read_text())
@@ -156,6 +174,13 @@ class Pod:
                 if link.samefile(self.directory):
                     found.append(int(link.parent.name))
         return found
+
+    def wait_without_processes(self) -> None:
+        """Wait until the last of them has ended."""
+        until = time.monotonic() + TIMEOUT
+        while left := self.processes():
+            assert time.monotonic() < until, f"processes of the pod are still there: {left}"
+            time.sleep(0.05)
 
     def status(self, app: str) -> str | None:
         """What rkt reads as the exit status of an app."""

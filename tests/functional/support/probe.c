@@ -241,6 +241,27 @@ static void print_answer(const char *address, const char *port)
 	close(fd);
 }
 
+/* Asks the metadata service (appc spec, App Container Metadata Service) and prints what it answers. */
+static void fetch_metadata(const char *path)
+{
+	char host[64], port[8], text[8192];
+	const char *url = getenv("AC_METADATA_URL"), *body;
+	struct sockaddr_in name = {0};
+	int fd, length = 0, sum = 0, count;
+	if (!url || sscanf(url, "http://%63[^:]:%7[0-9]%n", host, port, &length) != 2)
+		die("AC_METADATA_URL");
+	fd = open_socket(host, port, &name);
+	if (connect(fd, (struct sockaddr *)&name, sizeof(name)) < 0 ||
+	    dprintf(fd, "GET %s%s HTTP/1.0\r\nMetadata-Flavor: AppContainer\r\n\r\n", url + length, path) < 0)
+		die("connect");
+	while (sum < (int)sizeof(text) - 1 && (count = read(fd, text + sum, sizeof(text) - 1 - sum)) > 0)
+		sum += count;
+	text[sum] = 0;
+	body = strstr(text, "\r\n\r\n");
+	print_escaped("fetched", body ? body + 4 : text);
+	close(fd);
+}
+
 static void say_result(const char *what, const char *path, int result)
 {
 	printf("%s %s %s\n", what, path, result < 0 ? strerror(errno) : "ok");
@@ -415,7 +436,9 @@ int main(int argc, char **argv)
 		else if (!strcmp(command, "connect")) {
 			const char *address = operand(&word);
 			print_answer(address, operand(&word));
-		} else if (!strcmp(command, "sleep"))
+		} else if (!strcmp(command, "fetch"))
+			fetch_metadata(operand(&word));
+		else if (!strcmp(command, "sleep"))
 			sleep(atoi(operand(&word)));
 		else if (!strcmp(command, "exit"))
 			exit(atoi(operand(&word)));
