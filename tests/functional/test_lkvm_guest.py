@@ -29,8 +29,8 @@ NEXT, WRITE, INDIRECT = 1, 2, 4
 
 ERROR = 7
 LCREATE, SYMLINK, RENAME, GETATTR, SETATTR, LINK, MKDIR = 14, 16, 20, 24, 26, 70, 72
-LOPEN, UNLINKAT, ATTACH, WALK, READ, TWRITE = 12, 76, 104, 110, 116, 118
-ROOT, FILE, OTHER = 1, 2, 3
+LOPEN, RENAMEAT, UNLINKAT, ATTACH, WALK, READ, TWRITE = 12, 74, 76, 104, 110, 116, 118
+ROOT, FILE, OTHER, PARENT = 1, 2, 3, 4
 EACCES, ENOTDIR, ENAMETOOLONG, ELOOP, EOPNOTSUPP = 13, 20, 36, 40, 95
 ATTR_MODE, ATTR_SIZE = 1, 8
 
@@ -198,6 +198,25 @@ def test_what_an_ordinary_guest_does(guest: Guest) -> None:
     guest.call(UNLINKAT, "IsI", OTHER, "moved", 0)
     guest.call(UNLINKAT, "IsI", ROOT, "made", 0x200)
     assert sorted(path.name for path in guest.root.iterdir()) == ["below", "folder"]
+
+
+def test_what_was_renamed_is_found_by_those_who_know_it_already(guest: Guest) -> None:
+    (guest.root / "below/old/deep").mkdir(parents=True)
+    (guest.root / "below/old/deep/file").write_text("content")
+    (guest.root / "below/older").mkdir()
+    guest.walk(PARENT, "below")
+    guest.walk(OTHER, "below", "old")
+    guest.walk(FILE, "below", "old", "deep", "file")
+    guest.call(RENAMEAT, "IsIs", PARENT, "old", PARENT, "new")
+    guest.call(LOPEN, "II", OTHER, os.O_RDONLY)
+    guest.call(LOPEN, "II", FILE, os.O_RDONLY)
+    assert guest.call(READ, "IQI", FILE, 0, 100)[4:] == b"content"
+    guest.walk(FILE, "below", "older")
+    guest.call(RENAMEAT, "IsIs", PARENT, "new", ROOT, "old")
+    guest.call(MKDIR, "IsII", FILE, "made", 0o755, 0)
+    assert sorted(path.name for path in guest.root.rglob("*")) == sorted(
+        ["below", "older", "made", "old", "deep", "file", "file", "folder", "link"]
+    )
 
 
 @pytest.mark.parametrize(
