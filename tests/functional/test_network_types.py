@@ -19,7 +19,7 @@ import pytest
 from tests.functional.support.console import app_lines
 from tests.functional.support.host_view import HostView, require_programs
 from tests.functional.support.images import SRCDIR, Image
-from tests.functional.support.pods import App, Pod, PodMaker, pod_manifest
+from tests.functional.support.pods import App, Pod, PodMaker, make_pod, pod_manifest
 from tests.support.netns import ask, host_namespace, interfaces, ip, outside, rules, serve
 
 pytestmark = pytest.mark.emulated
@@ -242,6 +242,33 @@ def test_passt(image: Image, pod_of: PodMaker, config: Path) -> None:
         assert outcome.status == 0, outcome
         assert "answer [away 10.96.0.1]" in app_lines(outcome.lines(), "one")
         assert passts() == []
+
+
+SOMEBODY = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "unshare", "--user", "--map-root-user")
+"""What comes before a command of a user who is root of nothing but a user namespace."""
+
+
+def test_user_networking_without_root(image: Image, probe: Path, config: Path, tmp_path: Path) -> None:
+    if subprocess.run([*SOMEBODY, "true"], cwd="/", capture_output=True).returncode != 0:
+        pytest.skip("users cannot have user namespaces here")
+    ip("address", "add", "192.0.2.1/32", "dev", "lo")
+    app = App("one", ["/bin/probe", "connect", "192.0.2.1", "9000"])
+    # Who may open /dev/kvm is the host's business; here it is everybody.
+    script = 'test ! -e /dev/kvm || { mknod -m 666 "$1" c 10 232 && mount --bind "$1" /dev/kvm; } && shift && exec "$@"'
+    prefix = ("unshare", "--mount", "sh", "-c", script, "sh", str(tmp_path / "kvm"), *SOMEBODY)
+    for folder in (tmp_path, *list(tmp_path.parents)[:2]):
+        folder.chmod(folder.stat().st_mode | 0o011)
+    with (
+        serve("tcp", "0.0.0.0", 9000, "host"),
+        make_pod(image, [app], data=tmp_path / "data", probe=probe, overlay=False) as pod,
+    ):
+        subprocess.run(["chown", "-R", "65534:65534", pod.directory], check=True)
+        with pod.start("--net=user", f"--local-config={config}", prefix=prefix) as running:
+            outcome = running.wait()
+        assert outcome.status == 0, outcome
+        assert any(line.startswith("answer [host ") for line in app_lines(outcome.lines(), "one")), outcome
+        assert net_info(pod)["user"]["ip"] == "10.0.2.15"
+    assert (interfaces(), rules()) == (["lo"], "")
 
 
 def passts() -> list[int]:

@@ -23,12 +23,13 @@ ARGUMENTS = (
 
 
 def test_every_argument_and_the_default_accelerator(image: Image, pod_of: PodMaker) -> None:
-    app = App("one", ("/bin/probe", "say", "hello", "cat", "/proc/sys/kernel/hostname"))
+    app = App("one", ("/bin/probe", "say", "hello", "cat", "/proc/sys/kernel/hostname", "cat", "/etc/resolv.conf"))
     with pod_of(image, [app]) as pod:
+        pod.app_file("one", "etc/resolv.conf").write_text("of the image\n")
         outcome = pod.run(*ARGUMENTS, env={"RKT_HYPERVISOR_ACCEL": "auto"})
         lines = outcome.lines()
         assert outcome.status == 0, outcome
-        assert app_lines(lines, "one") == ["hello", "line [pod.example.com]"]
+        assert app_lines(lines, "one") == ["hello", "line [pod.example.com]", "line [of the image]"]
         assert any("as init process" in line for line in lines), "--debug shows the kernel's messages"
         assert any("running in system mode" in line for line in lines), "--debug shows systemd's messages"
         emulated = [line for line in outcome.stderr.splitlines() if "emulat" in line.lower()]
