@@ -138,3 +138,21 @@ def test_programs_without_their_loader_or_interpreter(image: Image, pod_of: PodM
         ]
         assert outcome.status == 203, "EXIT_EXEC of systemd.exec(5)"
         assert "203" in (pod.status("dynamic"), pod.status("script"))
+
+
+def test_a_handler_before_the_start_that_fails(image: Image, pod_of: PodMaker) -> None:
+    handlers = [
+        {"name": "pre-start", "exec": ["/bin/probe", "say", "not today", "exit", "9"]},
+        {"name": "post-stop", "exec": ["probe", "write", "/ended", "ended"]},
+    ]
+    refused = App(
+        "refused", ("/bin/probe", "write", "/started", ""), settings={"eventHandlers": handlers}, memory="32Mi"
+    )
+    with pod_of(image, [refused]) as pod:
+        outcome = pod.run()
+        assert (outcome.status, pod.status("refused")) == (255, "255"), outcome
+        assert pod.app_file("refused", "ended").read_text() == "ended"
+        assert not pod.app_file("refused", "started").exists()
+        printed = app_lines(outcome.lines(), "refused")
+        assert "not today" in printed
+        assert any("a pre-start handler failed" in line for line in printed), outcome

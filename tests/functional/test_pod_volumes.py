@@ -46,7 +46,8 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     for name in ("data/below", "canary"):
         (folder / name).mkdir(parents=True)
     (folder / "data/file").write_text("of the host")
-    (folder / "single").write_text("alone")
+    for name in ("single", "written"):
+        (folder / name).write_text("alone")
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder / "data/below"], check=True)
     (folder / "data/below/deep").write_text("deep")
     yield folder
@@ -63,12 +64,18 @@ def run(image: Image, module_pod_of: PodMaker, host: Path) -> Iterator[Run]:
                 "try", "/data/new", "/ro/new", "/ro/file", "/ro/below/new", "/flat/below/new", "/single", "/link/new"
             ),
             *words("show", "/shared", "/flat/below/deep"),
+            *("write", "/written", "by the app", "try", "/private/new", "show", "/private/file"),
             *("write", "/shared/note", "hello", "write", "/done/flag", ""),
         ),
         entry={
             "mounts": [
                 *(mount("data", "/data"), mount("readonly", "/ro"), mount("flat", "/flat"), mount("single", "/single")),
                 *(mount("shared", "/shared"), mount("done", "/done"), mount("data", "/link")),
+                mount("written", "/written"),
+                {
+                    **mount("private", "/private"),
+                    "appVolume": {"name": "private", "kind": "host", "source": str(host / "data"), "readOnly": True},
+                },
             ]
         },
     )
@@ -107,6 +114,7 @@ def run(image: Image, module_pod_of: PodMaker, host: Path) -> Iterator[Run]:
             {"name": "readonly", "readOnly": True, **data},
             {"name": "flat", "recursive": False, **data},
             {"name": "single", "kind": "host", "source": str(host / "single"), "readOnly": True},
+            {"name": "written", "kind": "host", "source": str(host / "written")},
             {"name": "shared", "kind": "empty", "mode": "2770", "uid": 5, "gid": 6},
             {"name": "done", "kind": "empty"},
         )
@@ -144,6 +152,15 @@ def test_content_of_the_host(run: Run) -> None:
 def test_what_is_written_is_on_the_host(run: Run) -> None:
     assert "try /data/new ok" in run.writer
     assert (run.host / "data/new").exists()
+
+
+def test_a_file_as_a_volume_can_be_written(run: Run) -> None:
+    assert (run.host / "written").read_text() == "by the app"
+
+
+def test_a_volume_of_one_mount(run: Run) -> None:
+    assert "try /private/new Read-only file system" in run.writer
+    assert "show /private/file - 0644 0 0" in run.writer
 
 
 @pytest.mark.parametrize("path", ["/ro/new", "/ro/file", "/ro/below/new", "/single"])
