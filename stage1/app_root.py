@@ -32,28 +32,9 @@ _TREES = ("/proc", "/sys", "/dev/pts", "/dev/shm", "/run/systemd/journal")
 _NO_LINKS = ("/dev/ptmx", "/dev/shm")
 _NOTIFY_SOCKET = "/run/systemd/notify"
 
-# What would let an app reach the kernel below its other apps, or read the kernel's memory. One rule for all of /sys
-# is a remount each of what is mounted there; a rule for each of its folders would be a mount each.
-_READ_ONLY = (
-    "/proc/bus",
-    "/proc/sys/kernel/core_pattern",
-    "/proc/sys/kernel/modprobe",
-    "/proc/sys/vm/panic_on_oom",
-    "/proc/sysrq-trigger",
-    "/sys",
-)
-_HIDDEN = (
-    "/proc/config.gz",
-    "/proc/kallsyms",
-    "/proc/kcore",
-    "/proc/kmem",
-    "/proc/mem",
-    "/proc/sched_debug",
-    "/sys/firmware",
-    "/sys/hypervisor",
-    "/sys/module",
-    "/sys/power",
-)
+# What may be changed or read in /proc and /sys, stage1/guest/start.c has settled for the whole guest. What is mounted
+# in /sys later, the control groups, systemd has to write to and apps must not.
+_READ_ONLY = "/sys"
 
 
 def prepare_root(app: App, root: AppRoot) -> None:
@@ -80,21 +61,18 @@ def prepare_root(app: App, root: AppRoot) -> None:
 def root_settings(app: App, root: AppRoot, *, own_hosts: bool, protect: bool) -> list[tuple[str, str]]:
     """The settings of systemd that fill the app's root. Volumes are there already, and are not covered.
 
-    `own_hosts` has the image's etc/hosts replaced. Without `protect`, nothing of the kernel is hidden or made
-    read-only. Raises `UserError`.
+    `own_hosts` has the image's etc/hosts replaced. Without `protect`, /sys can be written to. Raises `UserError`.
     """
     covered = {mount.path for mount in app.mounts}
-    # MountAPIVFS= would put empty file systems over /dev and /run, and over what the image or a volume has there.
-    settings = [("MountAPIVFS", "no"), ("BindPaths", _words(_trees(app, covered)))]
     etc = {"/etc/resolv.conf": f"/{RESOLV_CONF}", "/etc/hostname": "/etc/hostname"}
     if own_hosts or not _has_content(root, "/etc/hosts"):
         etc["/etc/hosts"] = f"/{HOSTS if own_hosts else HOSTS_FALLBACK}"
-    binds = [f"-{source}:{target}" for target, source in etc.items() if not _is_below(target, covered)]
-    if binds:
-        settings.append(("BindReadOnlyPaths", _words(binds)))
-    if protect:
-        for name, paths in (("ReadOnlyPaths", _READ_ONLY), ("InaccessiblePaths", _HIDDEN)):
-            settings.append((name, _words(f"-+{path}" for path in paths if not _is_below(path, covered))))
+    files = [f"-{source}:{target}" for target, source in etc.items() if not _is_below(target, covered)]
+    # MountAPIVFS= would put empty file systems over /dev and /run, and over what the image or a volume has there.
+    # The files' file system is read-only: BindReadOnlyPaths= would have systemd read all mounts again for each of them.
+    settings = [("MountAPIVFS", "no"), ("BindPaths", _words([*_trees(app, covered), *files]))]
+    if protect and not _is_below(_READ_ONLY, covered):
+        settings.append(("ReadOnlyPaths", f"-+{_READ_ONLY}"))
     if app.read_only_root:
         settings += _read_only_root(app)
     return settings

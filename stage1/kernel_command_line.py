@@ -40,6 +40,8 @@ _COMMON = (
     # trip of 9p.
     "SYSTEMD_UNIT_PATH=/usr/lib/systemd/system",
 )
+# Into the environment of stage1/guest/start.c.
+_UNPROTECTED = "RKT_DISABLE_PATHS=1"
 _QUIET = (
     "quiet",
     "loglevel=0",
@@ -50,8 +52,12 @@ _QUIET = (
 _DEBUG = ("debug", "systemd.log_level=debug", "systemd.log_target=console", "systemd.show_status=true")
 
 
-def kernel_command_line(hypervisor: Sequence[str], *, debug: bool, environment: Mapping[str, str]) -> str:
+def kernel_command_line(
+    hypervisor: Sequence[str], *, debug: bool, protect: bool, environment: Mapping[str, str]
+) -> str:
     """The parameters of `hypervisor`, those of every VM, and last those of $RKT_HYPERVISOR_EXTRA_KERNEL_PARAMS.
+
+    Without `protect`, the guest neither hides anything of /proc and /sys nor makes it read-only.
 
     Raises `UserError` where those have characters other than printable ASCII, or where the line gets too long for the
     kernel, which would cut it without a word.
@@ -59,7 +65,8 @@ def kernel_command_line(hypervisor: Sequence[str], *, debug: bool, environment: 
     extra = environment.get(EXTRA_VARIABLE, "")
     if not extra.isascii() or not (extra.isprintable() or not extra):
         raise UserError(f"{EXTRA_VARIABLE}: only printable ASCII characters are possible")
-    line = " ".join([*hypervisor, *_ROOT, *_COMMON, *(_DEBUG if debug else _QUIET), *extra.split()])
+    unprotected = () if protect else (_UNPROTECTED,)
+    line = " ".join([*hypervisor, *_ROOT, *_COMMON, *unprotected, *(_DEBUG if debug else _QUIET), *extra.split()])
     if len(line) > _LENGTH:
         raise UserError(f"{EXTRA_VARIABLE}: {len(line) - _LENGTH} characters too long for the kernel's command line")
     return line

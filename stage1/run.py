@@ -117,6 +117,7 @@ def hypervisor_command(
         image=IMAGE,
         debug=arguments.debug,
         environment=environment,
+        protect_paths=arguments.protect_paths,
         nics=nics,
     )
     return _HYPERVISORS[selection.name](machine)

@@ -9,6 +9,7 @@ from pathlib import Path
 from builder.config import BuildConfig
 from builder.errors import UserError
 from builder.graph import Step, StepContext
+from builder.userland import prefetch
 from builder.userland.apt import DEBIAN_ARCHITECTURES
 from builder.userland.debs import PackageTree, unpack
 from builder.userland.packages import USERLAND_STEP, load_packages
@@ -25,7 +26,13 @@ from builder.userland.selection import (
 
 NAME = "userland"
 PACKAGES_LIST = "packages.list"
-CODE = ("builder.userland.steps", "builder.userland.debs", "builder.userland.selection", "builder.elf")
+CODE = (
+    "builder.userland.steps",
+    "builder.userland.debs",
+    "builder.userland.prefetch",
+    "builder.userland.selection",
+    "builder.elf",
+)
 
 _TRIPLETS = {"amd64": "x86_64-linux-gnu", "i386": "i386-linux-gnu", "aarch64": "aarch64-linux-gnu"}
 """Debian's multiarch name of each appc architecture."""
@@ -92,9 +99,12 @@ def read_lists(folder: Path) -> tuple[Entry, ...]:
 
 def complete(context: StepContext, tree: PackageTree, selection: Selection, folder: Path) -> None:
     """Add what the selected files need in order to run, and the licenses of everything."""
-    directories = (library_directory(context.config.arch), "usr/lib", "usr/lib64")
-    add_libraries(tree, selection, directories, folder / PACKAGES_LIST)
+    add_libraries(tree, selection, _search_path(context.config.arch), folder / PACKAGES_LIST)
     add_licenses(tree, selection)
+
+
+def _search_path(arch: str) -> tuple[str, ...]:
+    return library_directory(arch), "usr/lib", "usr/lib64"
 
 
 def loader_of(rootfs: Path) -> Path:
@@ -113,6 +123,11 @@ def _run(context: StepContext) -> None:
     selection = select(tree, read_lists(folder))
     complete(context, tree, selection, folder)
     _add_library_cache(context, tree, selection)
+    read_ahead = context.scratch / prefetch.PATHS
+    read_ahead.write_bytes(
+        prefetch.prefetch_list(tree, selection, folder / prefetch.PATHS, _search_path(context.config.arch))
+    )
+    selection.add_file(prefetch.PATH, read_ahead, NAME)
     selection.write(context.output)
 
 

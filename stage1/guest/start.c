@@ -1,22 +1,43 @@
 /*
- * The guest's first program: makes the places writable that a pod writes to, and becomes systemd.
+ * The guest's first program: makes the places writable that a pod writes to, hides from apps what could harm the kernel
+ * below them, and becomes systemd.
  *
  * The root, share "rootfs", is read-only and cached without any check, since nothing changes it while the pod runs:
  * that saves half of the round trips to the host until an app runs. Apps, journal and exit statuses come from the same
  * directory as share "pod", with the cache mode that loses nothing when the virtual machine is killed.
  *
- * It is PID 1, has no C library, and needs none: five system calls, and a message where one fails. The kernel then
- * panics, which ends the virtual machine.
+ * Apps get the guest's own /proc and /sys. What they must not see or change there is settled here, once; as settings of
+ * each app's unit it took systemd half of all the work between its start and the app's, because it reads the list of
+ * mounts several times for each path.
+ *
+ * A child of it reads ahead what systemd and journald will read, while systemd is loaded: that takes as many round
+ * trips, but nobody waits for them.
+ *
+ * It is PID 1, has no C library, and needs none: system calls, and a message where one fails that matters. The kernel
+ * then panics, which ends the virtual machine.
  */
 
+#include <asm/errno.h>
+#include <asm/fcntl.h>
 #include <asm/unistd.h>
 #include <linux/capability.h>
 #include <linux/mount.h>
 #include <linux/prctl.h>
+#include <linux/stat.h>
 
 #define SYSTEMD "/usr/lib/systemd/systemd"
 /* Any empty directory: systemd will mount over it. */
 #define PLACE "/run"
+/* On the kernel's command line, which makes it a part of the environment, where a pod wants nothing hidden. */
+#define UNPROTECTED "RKT_DISABLE_PATHS=1"
+#define CORE_PATTERN "/proc/sys/kernel/core_pattern"
+/* As systemd sets it, which has no more access to it then. */
+#define NO_CORES "|/bin/false"
+/* Made by builder/userland/prefetch.py: absolute paths, a NUL after each. */
+#define PREFETCH "/usr/lib/stage1/prefetch"
+/* Of each file; most of a large library is never looked at. */
+#define PREFETCH_BYTES (512L << 10)
+#define API_FLAGS (MS_NOSUID | MS_NODEV | MS_NOEXEC)
 #define DETACH 2 /* MNT_DETACH of <sys/mount.h> */
 
 static const struct {
@@ -28,7 +49,24 @@ static const struct {
 	{ PLACE "/opt/stage2", "/opt/stage2", 0, 0, MS_BIND },
 	{ PLACE "/rkt", "/rkt", 0, 0, MS_BIND },
 	{ PLACE "/var/log/journal", "/var/log/journal", 0, 0, MS_BIND },
+	/* As systemd would, which finds them mounted. */
+	{ "proc", "/proc", "proc", 0, API_FLAGS },
+	{ "sysfs", "/sys", "sysfs", 0, API_FLAGS },
 };
+
+/* What would let an app reach the kernel below its other apps, or read the kernel's memory. Not all exist. */
+static const char *const read_only[] = {
+	"/proc/bus", CORE_PATTERN, "/proc/sys/kernel/modprobe", "/proc/sys/vm/panic_on_oom", "/proc/sysrq-trigger",
+};
+static const char *const hidden[] = {
+	"/proc/config.gz", "/proc/kallsyms", "/proc/kcore",  "/proc/kmem",	"/proc/mem",
+	"/proc/sched_debug", "/sys/firmware", "/sys/hypervisor", "/sys/module", "/sys/power",
+};
+/* Nobody may open them, as with systemd's InaccessiblePaths=. */
+#define HIDDEN_FOLDER PLACE "/folder"
+#define HIDDEN_FILE PLACE "/file"
+
+#define COUNT(array) (sizeof(array) / sizeof(*(array)))
 
 #ifdef __x86_64__
 __asm__(".globl _start\n"
@@ -72,22 +110,110 @@ static void fail(const char *what, const char *name)
 		call(__NR_exit_group, 1, 0, 0, 0, 0);
 }
 
+static long mount(const char *source, const char *target, const char *type, unsigned long flags, const char *options)
+{
+	return call(__NR_mount, (long)source, (long)target, (long)type, (long)flags, (long)options);
+}
+
+/* A mount of what `source` is at `target`, which nothing can be changed through. */
+static void cover(const char *source, const char *target)
+{
+	long result = mount(source, target, 0, MS_BIND, 0);
+
+	if (result == -ENOTDIR && source != target)
+		result = mount(HIDDEN_FILE, target, 0, MS_BIND, 0);
+	if (result == -ENOENT)
+		return;
+	if (result < 0 || mount(0, target, 0, MS_REMOUNT | MS_BIND | MS_RDONLY | API_FLAGS, 0) < 0)
+		fail("protect ", target);
+}
+
+static void protect(void)
+{
+	if (mount("tmpfs", PLACE, "tmpfs", API_FLAGS, "mode=0755") < 0)
+		fail("mount ", PLACE);
+	if (call(__NR_mkdir, (long)HIDDEN_FOLDER, 0, 0, 0, 0) < 0)
+		fail("make ", HIDDEN_FOLDER);
+	if (call(__NR_mknod, (long)HIDDEN_FILE, S_IFREG, 0, 0, 0) < 0)
+		fail("make ", HIDDEN_FILE);
+	for (unsigned long i = 0; i < COUNT(read_only); i++)
+		cover(read_only[i], read_only[i]);
+	for (unsigned long i = 0; i < COUNT(hidden); i++)
+		cover(HIDDEN_FOLDER, hidden[i]);
+	if (call(__NR_umount2, (long)PLACE, DETACH, 0, 0, 0) < 0)
+		fail("unmount ", PLACE);
+}
+
+static void forbid_cores(void)
+{
+	long file = call(__NR_open, (long)CORE_PATTERN, O_WRONLY, 0, 0, 0);
+
+	if (file < 0)
+		return;
+	if (call(__NR_write, file, (long)NO_CORES, sizeof(NO_CORES) - 1, 0, 0) < 0)
+		fail("write ", CORE_PATTERN);
+	call(__NR_close, file, 0, 0, 0, 0);
+}
+
+static int equal(const char *one, const char *other)
+{
+	while (*one && *one == *other)
+		one++, other++;
+	return *one == *other;
+}
+
+static int contains(char **texts, const char *text)
+{
+	for (; *texts; texts++)
+		if (equal(*texts, text))
+			return 1;
+	return 0;
+}
+
+/* A path that is not there is looked up nevertheless: the guest remembers that, too. */
+static void prefetch(void)
+{
+	static char paths[16384];
+	long list = call(__NR_open, (long)PREFETCH, O_RDONLY, 0, 0, 0);
+	long length = call(__NR_read, list, (long)paths, sizeof(paths), 0, 0);
+
+	for (long start = 0, end = 0; end < length; end++) {
+		long file;
+
+		if (paths[end])
+			continue;
+		file = call(__NR_open, (long)(paths + start), O_RDONLY, 0, 0, 0);
+		if (file >= 0) {
+			call(__NR_readahead, file, 0, PREFETCH_BYTES, 0, 0);
+			call(__NR_close, file, 0, 0, 0, 0);
+		}
+		start = end + 1;
+	}
+}
+
 /* `stack` is what the kernel hands to a program: the count of arguments, they, a null, the environment, a null. */
 __attribute__((used, noreturn)) void begin(long *stack)
 {
 	char **arguments = (char **)(stack + 1);
 	char **environment = arguments + stack[0] + 1;
 
-	for (unsigned long i = 0; i < sizeof(mounts) / sizeof(*mounts); i++)
-		if (call(__NR_mount, (long)mounts[i].source, (long)mounts[i].target, (long)mounts[i].type,
-			 (long)mounts[i].flags, (long)mounts[i].options) < 0)
+	for (unsigned long i = 0; i < COUNT(mounts); i++)
+		if (mount(mounts[i].source, mounts[i].target, mounts[i].type, mounts[i].flags, mounts[i].options) < 0)
 			fail("mount ", mounts[i].target);
 	/* The binds stay. */
 	if (call(__NR_umount2, (long)PLACE, DETACH, 0, 0, 0) < 0)
 		fail("unmount ", PLACE);
+	forbid_cores();
+	if (!contains(environment, UNPROTECTED))
+		protect();
 	/* Without this capability systemd does not look for modules, in forty round trips; the kernel has none. */
 	if (call(__NR_prctl, PR_CAPBSET_DROP, CAP_SYS_MODULE, 0, 0, 0) < 0)
 		fail("drop ", "CAP_SYS_MODULE");
+	/* systemd collects the child. Where there is none, it merely reads everything by itself. */
+	if (call(__NR_fork, 0, 0, 0, 0, 0) == 0) {
+		prefetch();
+		call(__NR_exit_group, 0, 0, 0, 0, 0);
+	}
 	arguments[0] = SYSTEMD;
 	call(__NR_execve, (long)SYSTEMD, (long)arguments, (long)environment, 0, 0);
 	fail("execute ", SYSTEMD);

@@ -23,6 +23,8 @@ class Machine:
     """Root of the image, and of the guest."""
     debug: bool
     environment: Mapping[str, str]
+    protect_paths: bool = True
+    """Whether the guest hides parts of /proc and /sys, and makes others read-only."""
     nics: tuple[Nic, ...] = ()
 
 

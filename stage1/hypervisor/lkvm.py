@@ -28,7 +28,9 @@ def lkvm_command(machine: Machine) -> Command:
     is made in `.lkvm` of the home directory. With `.` that is the pod directory, and the name stays below the 108 bytes
     that a socket's name can have.
     """
-    kernel = kernel_command_line(_KERNEL_PARAMETERS, debug=machine.debug, environment=machine.environment)
+    kernel = kernel_command_line(
+        _KERNEL_PARAMETERS, debug=machine.debug, protect=machine.protect_paths, environment=machine.environment
+    )
     arguments = (
         f"{machine.image}/lkvm",
         *("run", "--nodefaults", "--name", f"rkt-{machine.uuid}"),

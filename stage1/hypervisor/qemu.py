@@ -23,7 +23,9 @@ def qemu_command(machine: Machine) -> Command:
     The console's escape is `Ctrl-a x`.
     """
     parameters = _KERNEL_PARAMETERS[machine.accel]
-    kernel = kernel_command_line(parameters, debug=machine.debug, environment=machine.environment)
+    kernel = kernel_command_line(
+        parameters, debug=machine.debug, protect=machine.protect_paths, environment=machine.environment
+    )
     cpus = machine.resources.cpus
     accel = ("kvm", "host") if machine.accel is Accel.KVM else ("tcg,thread=multi", "max")
     # The host's kernel moves packets where it can, which an emulated CPU is too slow to gain from.

@@ -38,6 +38,7 @@ def test_the_loaders_cache_lists_the_libraries(context: PlainContext, tmp_path: 
     ldconfig = shutil.which("ldconfig", path="/usr/sbin:/sbin")
     if ldconfig is None:
         pytest.skip("ldconfig is not installed")
+    (steps.lists_of(context.config, "userland") / "prefetch.paths").write_text(f"/{LIBRARY}\n")
     (tmp_path / "tree/usr/sbin").mkdir()
     shutil.copy(ldconfig, tmp_path / "tree/usr/sbin/ldconfig")
     context.step.run(context)
@@ -49,4 +50,10 @@ def test_the_loaders_cache_lists_the_libraries(context: PlainContext, tmp_path: 
 
 def test_packages_without_ldconfig(context: PlainContext) -> None:
     with pytest.raises(UserError, match=r"no package of packages\.list has ldconfig"):
+        context.step.run(context)
+
+
+def test_a_guest_without_a_list_to_read_ahead(context: PlainContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "_add_library_cache", lambda *_: None)
+    with pytest.raises(UserError, match=r"prefetch\.paths does not exist"):
         context.step.run(context)

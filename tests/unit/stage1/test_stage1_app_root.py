@@ -94,31 +94,30 @@ def test_mounts_of_an_app(root: AppRoot) -> None:
     found = settings(root)
     assert found["MountAPIVFS"] == ["no"]
     assert {"-/proc", "-/sys", "-/dev/null", "-/dev/pts", "-/run/systemd/journal"} <= set(found["BindPaths"])
-    assert "-+/proc/sysrq-trigger" in found["ReadOnlyPaths"]
-    assert "-+/proc/kcore" in found["InaccessiblePaths"]
+    assert found["ReadOnlyPaths"] == ["-+/sys"]
     assert "/run/systemd/notify" not in found["BindPaths"]
 
 
-def test_nothing_is_hidden_without_protection(root: AppRoot) -> None:
-    assert settings(root, protect=False).keys() == {"MountAPIVFS", "BindPaths", "BindReadOnlyPaths"}
+def test_sys_can_be_changed_without_protection(root: AppRoot) -> None:
+    assert settings(root, protect=False).keys() == {"MountAPIVFS", "BindPaths"}
 
 
 def test_hosts(folder: Path, root: AppRoot) -> None:
-    assert "-/etc/hosts-fallback:/etc/hosts" in settings(root)["BindReadOnlyPaths"]
+    assert "-/etc/hosts-fallback:/etc/hosts" in settings(root)["BindPaths"]
     (folder / "etc").mkdir()
     (folder / "etc/hosts").touch()
-    assert "-/etc/hosts-fallback:/etc/hosts" in settings(root)["BindReadOnlyPaths"]
+    assert "-/etc/hosts-fallback:/etc/hosts" in settings(root)["BindPaths"]
     (folder / "etc/hosts").write_text("127.0.0.1 localhost\n")
-    assert not any("hosts" in word for word in settings(root)["BindReadOnlyPaths"])
-    assert "-/etc/rkt-hosts:/etc/hosts" in settings(root, own_hosts=True)["BindReadOnlyPaths"]
+    assert not any("hosts" in word for word in settings(root)["BindPaths"])
+    assert "-/etc/rkt-hosts:/etc/hosts" in settings(root, own_hosts=True)["BindPaths"]
 
 
 def test_volumes_are_not_covered(root: AppRoot) -> None:
     found = settings(root, with_volumes("/dev/shm", "/etc", "/sys"))
     assert not {"-/dev/shm", "-/sys"} & set(found["BindPaths"])
     assert "-/dev/null" in found["BindPaths"]
-    assert "BindReadOnlyPaths" not in found
-    assert not any("/sys/" in word for word in found["InaccessiblePaths"])
+    assert not any("/etc/" in word for word in found["BindPaths"])
+    assert "ReadOnlyPaths" not in found
 
 
 def test_a_volume_for_all_devices(root: AppRoot) -> None:

@@ -66,9 +66,9 @@ def test_any_text_is_a_quantity_or_refused(text: str) -> None:
 @example("", False)
 @example("root=other init=/bin/sh -- x", True)
 def test_extra_parameters_come_last_and_change_nothing_before(extra: str, debug: bool) -> None:
-    plain = kernel_command_line(["reboot=t"], debug=debug, environment={})
+    plain = kernel_command_line(["reboot=t"], debug=debug, protect=True, environment={})
     try:
-        line = kernel_command_line(["reboot=t"], debug=debug, environment={EXTRA_VARIABLE: extra})
+        line = kernel_command_line(["reboot=t"], debug=debug, protect=True, environment={EXTRA_VARIABLE: extra})
     except UserError:
         assert len(plain) + 1 + len(" ".join(extra.split())) > 2047
         return
@@ -79,7 +79,7 @@ def test_extra_parameters_come_last_and_change_nothing_before(extra: str, debug:
 @given(st.text())
 def test_the_kernel_gets_one_line_of_ascii(extra: str) -> None:
     try:
-        line = kernel_command_line([], debug=False, environment={EXTRA_VARIABLE: extra})
+        line = kernel_command_line([], debug=False, protect=True, environment={EXTRA_VARIABLE: extra})
     except UserError:
         return
     assert line.isascii() and line.isprintable()

@@ -197,7 +197,7 @@ def test_the_arguments_reach_the_units(directory: Path) -> None:
     write_guest_files(load(directory), parse_run([UUID]), Tree(str(image)), metadata_url="http://host/abc")
     unit = (image / "usr/lib/systemd/system/web.service").read_text()
     assert "\nCapabilityBoundingSet=CAP_" in unit and "\nSystemCallFilter=~" in unit
-    assert "\nInaccessiblePaths=" in unit and ":/etc/hosts" in unit
+    assert "\nReadOnlyPaths=-+/sys\n" in unit and ":/etc/hosts" in unit
     assert 'AC_METADATA_URL="http://host/abc"' in (image / "rkt/env/web").read_text()
     (image / "etc/rkt-hosts").write_text("127.0.0.1 localhost\n")
     words = [
@@ -209,7 +209,7 @@ def test_the_arguments_reach_the_units(directory: Path) -> None:
     write_guest_files(load(directory), parse_run([*words, UUID]), Tree(str(image)))
     unit = (image / "usr/lib/systemd/system/web.service").read_text()
     assert "CapabilityBoundingSet" not in unit and "SystemCallFilter" not in unit
-    assert "InaccessiblePaths" not in unit and "-/etc/rkt-hosts:/etc/hosts" in unit
+    assert "ReadOnlyPaths" not in unit and "-/etc/rkt-hosts:/etc/hosts" in unit
     assert "AC_METADATA_URL" not in (image / "rkt/env/web").read_text()
 
 
