@@ -9,7 +9,6 @@ from dataclasses import replace
 
 from stage1.errors import report
 from stage1.network.nic import Nic, UserNic
-from stage1.network.ports import PROTOCOLS, PortForward
 from stage1.network.rules import find_program
 
 _TIMEOUT = 60.0
@@ -19,10 +18,14 @@ def start_passt(nic: Nic) -> Nic:
     """Start passt for a card of type `user`, where the host has it; qemu is to be given the card that is returned.
 
     passt goes into the background when it is ready, and ends when the other end of its socket is closed: with qemu,
-    however that ends, or with this process. What it cannot do, a low port for one, is left to qemu with a warning.
+    however that ends, or with this process. Where it does not start, qemu is left to make the connections, with a
+    warning. Forwarded ports are always left to qemu: with passt of March 2023, which is Debian 12's, a connection to
+    one stands still until the client has sent something, and with many protocols the server speaks first.
     """
-    program = find_program("passt") if isinstance(nic, UserNic) else None
-    if program is None or not isinstance(nic, UserNic):
+    if not isinstance(nic, UserNic) or nic.forwards:
+        return nic
+    program = find_program("passt")
+    if program is None:
         return nic
     ours, theirs = socket.socketpair()
     with theirs:
@@ -55,14 +58,4 @@ def passt_arguments(nic: UserNic, descriptor: int) -> tuple[str, ...]:
         *("--quiet", "--ipv4-only", "--fd", str(descriptor)),
         *("--address", str(nic.guest.ip), "--netmask", str(nic.subnet.prefixlen), "--gateway", str(nic.host)),
         *("--dns-forward", str(nic.nameserver)),
-        *(word for protocol in PROTOCOLS for word in _forwards(protocol, nic.forwards)),
     )
-
-
-def _forwards(protocol: str, forwards: tuple[PortForward, ...]) -> list[str]:
-    words: list[str] = []
-    for forward in forwards:
-        if forward.protocol == protocol:
-            address = f"{forward.host_ip}/" if forward.host_ip else ""
-            words += [f"--{protocol}-ports", f"{address}{forward.host_port}:{forward.pod_port}"]
-    return words
