@@ -121,7 +121,7 @@ class Forwarder:
             try:
                 data = self._worker.ask({"run": item.nodeid, "next": following})
                 self._lost_in_a_row = 0
-                return [item.config.hook.pytest_report_from_serializable(config=item.config, data=one) for one in data]
+                return [_report(item, one) for one in data]
             except _Lost as error:
                 self._lost_in_a_row += 1
                 self._losses.append(f"{item.nodeid}: {error}\n{self._worker.guest.tail()}")
@@ -137,6 +137,15 @@ class Forwarder:
                 when="call",
             )
         ]
+
+
+def _report(item: pytest.Item, data: dict[str, Any]) -> pytest.TestReport:
+    report: pytest.TestReport = item.config.hook.pytest_report_from_serializable(config=item.config, data=data)
+    if isinstance(report.longrepr, list):
+        # Where and why a test was skipped: JSON has no tuples, and pytest takes nothing else.
+        path, line, reason = report.longrepr
+        report.longrepr = (path, line, reason)
+    return report
 
 
 class _Lost(Exception):
