@@ -25,7 +25,7 @@ from tests.functional.support.packages import Unavailable
 from tests.functional.support.variants import kvm_works, variant_of
 
 START_TIMEOUT = 300.0
-TEST_TIMEOUT = 900.0
+TEST_TIMEOUT = 600.0
 """Seconds until the guest counts as lost: nested emulation is slow, and each test has bounds of its own."""
 
 MAX_GUESTS = 4
