@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHMARKS = ("bench_archive.py", "bench_boot.py", "bench_make.py", "bench_store.py")
+BENCHMARKS = ("bench_archive.py", "bench_boot.py", "bench_make.py", "bench_rkt.py", "bench_store.py")
 
 
 def main() -> int:
