@@ -18,8 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -37,14 +37,8 @@ HYPERVISORS = ("qemu", "lkvm", "usr/bin/qemu-system-x86_64")
 
 
 def main() -> None:
-    options = _options()
-    with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        place = Path(name)
-        (place / "images").mkdir()
-        try:
-            image = Image(unpack("qemu", place), "qemu", "tcg")
-        except NotBuilt as error:
-            sys.exit(f"bench_boot: {error}")
+    options = parse_options("time to the first line of an app, over the floor")
+    with unpacked_image() as (image, place):
         command = capture_command(image, place)
         boots, floors = [], []
         for _ in range(options.rounds):
@@ -54,11 +48,27 @@ def main() -> None:
     _report(boots, floors, memory, as_json=options.json)
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="time to the first line of an app, over the floor")
+def parse_options(description: str) -> argparse.Namespace:
+    """`rounds` and `json`, the options of a benchmark that starts pods."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="runs of each, interleaved (default: 5)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser.parse_args()
+
+
+@contextmanager
+def unpacked_image() -> Iterator[tuple[Image, Path]]:
+    """The image for qemu of the configured build, for emulation, and a folder to work in, which goes with it.
+
+    Ends the program where something is not built.
+    """
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        place = Path(name)
+        (place / "images").mkdir()
+        try:
+            yield Image(unpack("qemu", place), "qemu", "tcg"), place
+        except NotBuilt as error:
+            sys.exit(f"{Path(sys.argv[0]).stem}: {error}")
 
 
 def _pod(image: Image, place: Path) -> AbstractContextManager[Pod]:

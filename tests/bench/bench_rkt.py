@@ -10,13 +10,11 @@ Memory is the proportional share (PSS) of the pod's processes on the host while 
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -26,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from builder.aci.archive import Compression
 from builder.aci.build import App, app_manifest, build_aci
-from tests.bench.bench_boot import LINE, time_boot
-from tests.functional.support.images import Image, NotBuilt, compile_probe, find_aci, unpack
+from tests.bench.bench_boot import LINE, parse_options, time_boot, unpacked_image
+from tests.functional.support.images import compile_probe, find_aci
 from tests.functional.support.rkt import Rkt
 
 GOAL = 1.15
@@ -46,15 +44,9 @@ class Memory:
 
 
 def main() -> None:
-    options = _options()
-    with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        place = Path(name)
-        (place / "images").mkdir()
-        try:
-            image = Image(unpack("qemu", place), "qemu", "tcg")
-            rkt = Rkt(place / "host", find_aci("qemu", place), "tcg")
-        except NotBuilt as error:
-            sys.exit(f"bench_rkt: {error}")
+    options = parse_options("time of rkt run over that of /init, and memory of an idle pod")
+    with unpacked_image() as (image, place):
+        rkt = Rkt(place / "host", find_aci("qemu", place), "tcg")
         app = make_app(place)
         first, memory = time_run(rkt, app, idle=True)
         runs, boots = [], []
@@ -64,13 +56,6 @@ def main() -> None:
         rkt("gc", "--grace-period=0s")
     assert memory is not None
     _report(first, runs, boots, memory, as_json=options.json)
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="time of rkt run over that of /init, and memory of an idle pod")
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="runs of each, interleaved (default: 5)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    return parser.parse_args()
 
 
 def make_app(place: Path) -> Path:
