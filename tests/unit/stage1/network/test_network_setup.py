@@ -12,7 +12,7 @@ import pytest
 from stage1.errors import UserError
 from stage1.gc import gc
 from stage1.network import setup
-from stage1.network.firewall import firewall_named
+from stage1.network.firewall import find_firewall, firewall_named
 from stage1.network.ipam import Dns
 from stage1.network.nic import MacvtapNic, UserNic, stable_mac
 from stage1.network.plan import FILE, read_plan
@@ -30,6 +30,12 @@ FORWARD = PortForward("tcp", None, 8080, 80)
 def networks(tmp_path: Path) -> Iterator[Networks]:
     with host_namespace():
         yield Networks(tmp_path)
+
+
+@pytest.fixture
+def firewall() -> None:
+    if find_firewall() is None:
+        pytest.skip("neither nft nor iptables is installed")
 
 
 def assert_nothing_left(networks: Networks, *others: str) -> None:
@@ -63,6 +69,7 @@ def test_no_network_is_an_empty_list(networks: Networks) -> None:
     assert_nothing_left(networks)
 
 
+@pytest.mark.usefixtures("firewall")
 def test_gc_removes_everything_from_files_alone_and_again(
     networks: Networks, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -82,6 +89,7 @@ def test_gc_removes_everything_from_files_alone_and_again(
     assert_nothing_left(networks, "cni0")
 
 
+@pytest.mark.usefixtures("firewall")
 def test_removal_after_a_restart_of_the_host(networks: Networks) -> None:
     networks.add("a", SUBNET, type="ptp", ipMasq=True)
     with networks.attach("a", forwards=(FORWARD,)):
@@ -118,6 +126,7 @@ def test_a_failure_leaves_nothing(
     assert_nothing_left(networks, *(["cni0"] if settings["type"] == "bridge" and "bridge" not in settings else []))
 
 
+@pytest.mark.usefixtures("firewall")
 def test_a_failure_of_whoever_uses_the_networks_leaves_nothing(networks: Networks) -> None:
     networks.add("a", SUBNET, type="ptp", ipMasq=True)
     with pytest.raises(KeyboardInterrupt), networks.attach("a", forwards=(FORWARD,)):
@@ -125,6 +134,7 @@ def test_a_failure_of_whoever_uses_the_networks_leaves_nothing(networks: Network
     assert_nothing_left(networks)
 
 
+@pytest.mark.usefixtures("firewall")
 def test_a_second_start_takes_the_place_of_the_first(networks: Networks) -> None:
     networks.add("a", SUBNET, type="ptp")
     for _ in range(2):
