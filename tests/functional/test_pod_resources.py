@@ -34,6 +34,14 @@ def test_a_minimum_and_the_old_cgroups(image: Image, pod_of: PodMaker) -> None:
     assert found == [f"line [{value}]" for value in limits.values()]
 
 
+def test_a_kernel_that_is_busy_on_all_processors(image: Image, pod_of: PodMaker) -> None:
+    """A kernel that changes its own code did not live through two thousand of these under qemu's emulation."""
+    with pod_of(image, [App("one", ("/bin/probe", "timestamps", "12000"))]) as pod:
+        outcome = pod.run()
+    assert outcome.status == 0, outcome
+    assert app_lines(outcome.lines(), "one") == ["toggled 12000"]
+
+
 def test_more_memory_than_the_host_has(any_image: Image, pod_of: PodMaker) -> None:
     with pod_of(any_image, [App("one", ("/bin/probe",), memory="1E")]) as pod:
         outcome = pod.run(env={"RKT_HYPERVISOR_ACCEL": "tcg" if any_image.hypervisor == "qemu" else "auto"})

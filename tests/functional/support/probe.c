@@ -339,6 +339,34 @@ static void fill_pids(void)
 	printf("forked %d %s\n", count, strerror(errno));
 }
 
+/* Turns the time stamps of packets on and off, which a kernel with jump labels does by changing its code, so many times,
+ * while another process sends and receives packets. */
+static void toggle_timestamps(int count)
+{
+	struct sockaddr_in name = { .sin_family = AF_INET, .sin_port = htons(9) };
+	int on = 1, receiver = socket(AF_INET, SOCK_DGRAM, 0), sender = socket(AF_INET, SOCK_DGRAM, 0);
+	char byte = 0;
+	pid_t child;
+	name.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	if (bind(receiver, (struct sockaddr *)&name, sizeof(name)) < 0 ||
+	    connect(sender, (struct sockaddr *)&name, sizeof(name)) < 0)
+		die("bind");
+	child = fork();
+	if (child == 0)
+		for (;;)
+			if (send(sender, &byte, 1, 0) < 0 || recv(receiver, &byte, 1, 0) < 0)
+				die("send");
+	for (int i = 0; i < count; i++) {
+		int fd = socket(AF_INET, SOCK_DGRAM, 0);
+		if (setsockopt(fd, SOL_SOCKET, SO_TIMESTAMP, &on, sizeof(on)) < 0)
+			die("SO_TIMESTAMP");
+		close(fd);
+		usleep(1000);
+	}
+	kill(child, SIGKILL);
+	printf("toggled %d\n", count);
+}
+
 /* Leaves the app for the guest's own mounts, and makes its root writable: what an app may do that may do everything. */
 static void enter_system(void)
 {
@@ -401,6 +429,8 @@ int main(int argc, char **argv)
 			fill_file(operand(&word));
 		else if (!strcmp(command, "fill-pids"))
 			fill_pids();
+		else if (!strcmp(command, "timestamps"))
+			toggle_timestamps(atoi(operand(&word)));
 		else if (!strcmp(command, "system"))
 			enter_system();
 		else if (!strcmp(command, "link")) {
