@@ -42,11 +42,12 @@ _COMMON = (
 )
 # Into the environment of stage1/guest/start.c.
 _UNPROTECTED = "RKT_DISABLE_PATHS=1"
+# Only what ends the machine is said: the panic of a kernel, the crash of systemd.
 _QUIET = (
     "quiet",
-    "loglevel=0",
+    "loglevel=1",
     "systemd.show_status=false",
-    "systemd.log_target=null",
+    "systemd.log_target=console",
     "systemd.log_level=emerg",
 )
 _DEBUG = ("debug", "systemd.log_level=debug", "systemd.log_target=console", "systemd.show_status=true")
