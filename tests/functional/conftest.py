@@ -70,9 +70,10 @@ def variant(request: pytest.FixtureRequest) -> Variant:
 @pytest.fixture(scope="session")
 def image(variant: Variant, workdir: Path) -> Image:
     """The image that was built for the variant."""
+    found = _image(variant, workdir)
     if variant.accel == "kvm" and not variants.kvm_works():
         pytest.skip("KVM does not work here")
-    return _image(variant, workdir)
+    return found
 
 
 @pytest.fixture(scope="session", params=["qemu", "lkvm"])
