@@ -44,6 +44,12 @@ class BuildConfig:
     hypervisors: tuple[str, ...]
     """Hypervisors of the kvm flavor in the order asked, of "lkvm" and "qemu"."""
     hypervisors_reason: str
+    kernel: str
+    """"build" or "prebuilt"."""
+    kernel_image: str
+    """Path of a prebuilt kernel of one's own; empty for Debian's."""
+    kernel_modules: str
+    """Path of the folder with the modules of `kernel_image`; empty where it needs none."""
     kernel_src: str
     """"debian", or the path of a directory or tarball, or an https URL."""
     kernel_version: str

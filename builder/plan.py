@@ -11,6 +11,7 @@ from builder.flavor import Flavor, load
 from builder.graph import Plan, Product, Step
 from builder.hypervisor import lkvm, qemu
 from builder.kernel import build as kernel
+from builder.kernel import prebuilt
 from builder.userland import packages
 from builder.userland import steps as userland
 
@@ -28,7 +29,7 @@ def plan(config: BuildConfig) -> Plan:
     flavors = [load(config.srcdir / "flavors" / name) for name in config.flavors]
     if not flavors:
         return Plan(())
-    steps = [rkt.step(config), *_packages(config), *kernel.steps(config), userland.step(config), launcher.step(config)]
+    steps = [rkt.step(config), *_packages(config), *_kernel(config), userland.step(config), launcher.step(config)]
     steps.append(guest.step(config))
     if "lkvm" in config.hypervisors:
         steps += lkvm.steps(config)
@@ -66,12 +67,32 @@ def _packages(config: BuildConfig) -> Iterator[Step]:
         names = userland.package_names(userland.lists_of(config, "qemu"))
         downloads.append(packages.download_step(packages.QEMU_STEP, names, "the packages of qemu"))
         wanted |= set(names)
-    if config.kernel_src == "debian":
+    metas: list[str] = []
+    if config.kernel == "prebuilt" and not config.kernel_image:
+        metas = [prebuilt.meta_package(config)]
+        downloads.append(packages.download_step(packages.KERNEL_STEP, metas, metas[0]))
+    elif config.kernel_src == "debian":
         name = packages.kernel_source_package(config)
         downloads.append(packages.download_step(packages.KERNEL_SOURCE_STEP, [name], name))
         wanted.add(name)
-    yield packages.resolve_step(config, wanted)
+    yield packages.resolve_step(config, wanted, metas)
     yield from downloads
+
+
+def _kernel(config: BuildConfig) -> tuple[Step, ...]:
+    return (prebuilt.step(config),) if config.kernel == "prebuilt" else kernel.steps(config)
+
+
+def _kernel_parts(config: BuildConfig, form: str) -> Iterator[image.Part]:
+    """What an image has of the kernel, in the form that a hypervisor boots fastest where there is a choice."""
+    if config.kernel != "prebuilt":
+        yield image.Part(kernel.COMPILE_STEP, form, KERNEL_IMAGE, "kernel")
+        return
+    yield image.Part(prebuilt.NAME, form, KERNEL_IMAGE, "kernel")
+    if prebuilt.has_initramfs(config):
+        yield image.Part(prebuilt.NAME, prebuilt.INITRAMFS, prebuilt.INITRAMFS, "kernel")
+    if not config.kernel_image:
+        yield image.Part(prebuilt.NAME, prebuilt.LICENSE, f"usr/share/doc/linux/{prebuilt.LICENSE}", "licenses")
 
 
 def _archive(config: BuildConfig, flavor: Flavor, hypervisor: str, flavored: Step) -> Step:
@@ -82,7 +103,7 @@ def _archive(config: BuildConfig, flavor: Flavor, hypervisor: str, flavored: Ste
         )
     layers = {userland.NAME: "userland", launcher.NAME: "launcher", flavored.name: "flavor"}
     parts = [
-        image.Part(kernel.COMPILE_STEP, flavor.kernels[hypervisor], KERNEL_IMAGE, "kernel"),
+        *_kernel_parts(config, flavor.kernels[hypervisor]),
         image.Part(guest.NAME, guest.PROGRAM, guest.PATH, "launcher"),
     ]
     if hypervisor == "lkvm":

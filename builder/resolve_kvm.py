@@ -22,6 +22,9 @@ KERNEL_SERIES = "6.1"
 
 KVM_OPTIONS = (
     "stage1-kvm-hypervisors",
+    "stage1-kernel",
+    "stage1-kernel-image",
+    "stage1-kernel-modules",
     "stage1-kernel-src",
     "stage1-kernel-version",
     "stage1-kernel-config",
@@ -37,10 +40,24 @@ _URL_VERSION = re.compile(r"/linux-(\d+(?:\.\d+){1,2})\.tar\.(?:xz|gz)$")
 _PIN = "#sha256="
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _ARCHIVE_URL = re.compile(r"\.(tar(\.\w+)?|tgz|tbz2|txz)$")
+_HEADER, _HEADER_END = 0x202, 0x206
+"""Where a bzImage has its mark (Documentation/arch/x86/boot.rst)."""
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 Probe = Callable[[str], bool]
 """Says whether a git repository answers."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Where the kernel comes from; see the fields `kernel` and `kernel_*` of `BuildConfig`."""
+
+    kind: str = "build"
+    src: str = ""
+    version: str = ""
+    fragments: tuple[Path, ...] = ()
+    image: str = ""
+    modules: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,28 +66,28 @@ class KvmChoice:
 
     hypervisors: tuple[str, ...] = ()
     hypervisors_reason: str = ""
-    kernel_src: str = ""
-    kernel_version: str = ""
-    kernel_fragments: tuple[Path, ...] = ()
+    kernel: Kernel = Kernel()
     lkvm_src: str = ""
     lkvm_revision: str = ""
 
     @property
     def purposes(self) -> frozenset[str]:
         """What these choices need on this machine, in the words of requirements.toml."""
-        purposes = {"kernel", "packages"}
+        purposes = {"guest", "packages"}
+        if self.kernel.kind == "build":
+            purposes.add("kernel")
         if self.checks_signature:
             purposes.add("kernel.org signature")
         if "lkvm" in self.hypervisors:
             purposes.add("lkvm")
-        if is_url(self.lkvm_src) or _is_checkout(self.lkvm_src) or _is_checkout(self.kernel_src):
+        if is_url(self.lkvm_src) or _is_checkout(self.lkvm_src) or _is_checkout(self.kernel.src):
             purposes.add("git source")
         return frozenset(purposes)
 
     @property
     def checks_signature(self) -> bool:
         """The kernel's source is downloaded and has no digest to check but the signed ones of kernel.org."""
-        return is_url(self.kernel_src) and _PIN not in self.kernel_src
+        return is_url(self.kernel.src) and _PIN not in self.kernel.src
 
 
 def _is_checkout(source: str) -> bool:
@@ -93,13 +110,9 @@ def answers(repository: str) -> bool:
 
 def resolve(arguments: Arguments, notes: Notes, probe: Probe = answers) -> KvmChoice:
     """Decide what the kvm flavor is built from. Raises `UserError` for a source that is not there."""
-    kernel_src, kernel_version = _kernel(arguments, notes)
-    fragments = tuple(Path(item) for item in arguments["stage1-kernel-config"].split(",") if item)
-    for fragment in fragments:
-        if not fragment.is_file():
-            raise UserError(f"kernel fragment {fragment} does not exist", hint="see --with-stage1-kernel-config")
     source = _lkvm_source(arguments)
     hypervisors, reason = _hypervisors(arguments, source, probe)
+    kernel = _kernel(arguments, notes, hypervisors)
     lkvm_src, lkvm_revision = "", ""
     if "lkvm" in hypervisors:
         lkvm_src = source or LKVM_REPOSITORY
@@ -107,7 +120,7 @@ def resolve(arguments: Arguments, notes: Notes, probe: Probe = answers) -> KvmCh
     else:
         notes.ignore(arguments, "stage1-lkvm-src", "lkvm is not built")
         notes.ignore(arguments, "stage1-lkvm-revision", "lkvm is not built")
-    return KvmChoice(hypervisors, reason, kernel_src, kernel_version, fragments, lkvm_src, lkvm_revision)
+    return KvmChoice(hypervisors, reason, kernel, lkvm_src, lkvm_revision)
 
 
 def split_list(option: str, text: str, known: Collection[str], kind: str, offer: Collection[str]) -> tuple[str, ...]:
@@ -167,8 +180,51 @@ def _lkvm_revision(arguments: Arguments, notes: Notes, source: str) -> str:
     return revision
 
 
-def _kernel(arguments: Arguments, notes: Notes) -> tuple[str, str]:
-    """Source and version of the kernel."""
+def _kernel(arguments: Arguments, notes: Notes, hypervisors: tuple[str, ...]) -> Kernel:
+    image, modules = arguments["stage1-kernel-image"], arguments["stage1-kernel-modules"]
+    if arguments["stage1-kernel"] == "prebuilt":
+        for name in ("stage1-kernel-src", "stage1-kernel-version", "stage1-kernel-config"):
+            notes.ignore(arguments, name, "the kernel is prebuilt")
+        if modules and not image:
+            raise UserError(
+                "--with-stage1-kernel-modules needs --with-stage1-kernel-image",
+                hint="name the kernel that they are for",
+            )
+        if image:
+            _check_kernel_image(Path(image), hypervisors)
+        if modules and not Path(modules).is_dir():
+            raise UserError(f"modules of the kernel {modules}: no such folder", hint="see --with-stage1-kernel-modules")
+        return Kernel("prebuilt", image=image, modules=modules)
+    if image or modules:
+        raise UserError(
+            "--with-stage1-kernel-image and -modules are about a prebuilt kernel",
+            hint="add --with-stage1-kernel=prebuilt",
+        )
+    fragments = tuple(Path(item) for item in arguments["stage1-kernel-config"].split(",") if item)
+    for fragment in fragments:
+        if not fragment.is_file():
+            raise UserError(f"kernel fragment {fragment} does not exist", hint="see --with-stage1-kernel-config")
+    source, version = _kernel_source(arguments, notes)
+    return Kernel(src=source, version=version, fragments=fragments)
+
+
+def _check_kernel_image(path: Path, hypervisors: Collection[str]) -> None:
+    """Refuse at once what is no kernel, or none for a hypervisor; what else there is to check the build does."""
+    if not path.is_file():
+        raise UserError(f"kernel {path} does not exist", hint="see --with-stage1-kernel-image")
+    with path.open("rb") as stream:
+        start = stream.read(_HEADER_END)
+    if start.startswith(b"\x7fELF"):
+        if "lkvm" in hypervisors:
+            raise UserError(f"{path} is a vmlinux, and lkvm boots only a bzImage", hint="name the file vmlinuz")
+    elif start[_HEADER:] != b"HdrS":
+        raise UserError(
+            f"{path} is no kernel: neither a bzImage nor a vmlinux", hint="name the file /boot/vmlinuz-VERSION"
+        )
+
+
+def _kernel_source(arguments: Arguments, notes: Notes) -> tuple[str, str]:
+    """Source and version of a kernel to compile."""
     source, version = arguments["stage1-kernel-src"], arguments["stage1-kernel-version"]
     if version and not (_SERIES.fullmatch(version) or _FULL_VERSION.fullmatch(version)):
         raise UserError(

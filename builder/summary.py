@@ -84,6 +84,11 @@ def _kvm_rows(config: BuildConfig) -> list[tuple[str, str]]:
 
 
 def _kernel(config: BuildConfig) -> str:
+    if config.kernel == "prebuilt":
+        if not config.kernel_image:
+            return "prebuilt, of Debian's linux-image package, with an initramfs"
+        initramfs = f", with an initramfs of {config.kernel_modules}" if config.kernel_modules else ", without modules"
+        return f"prebuilt, {config.kernel_image}{initramfs}"
     if config.kernel_src == "debian":
         return f"Linux {config.kernel_version} from Debian's linux-source-{config.kernel_version}"
     return f"Linux {config.kernel_version} from {config.kernel_src}".replace("  ", " ")

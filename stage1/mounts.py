@@ -28,7 +28,7 @@ from stage1.syscalls import (
 _KEPT = ("etc",)
 # Everything of the image that the host executes, now or later (gc, stop), and what it believes. A guest could otherwise
 # put programs of its own there, which root would run on the host.
-_READ_ONLY = ("usr", "etc/rkt", "init", "gc", "stop_kvm", "enter_kvm", "lkvm", "qemu", "kernel_image")
+_READ_ONLY = ("usr", "etc/rkt", "init", "gc", "stop_kvm", "enter_kvm", "lkvm", "qemu", "kernel_image", "initramfs")
 
 _FLAGS = {
     "ro": MS_RDONLY,

@@ -48,6 +48,7 @@ POD_DIRECTORY = "."
 IMAGE = "stage1/rootfs"
 """Root of the image, relative to the pod directory."""
 
+_INITRAMFS = f"{IMAGE}/initramfs"
 _FLAVOR = "kvm"
 _STATUS_FOLDER = "rkt/status"
 _METADATA_PORT = 18112
@@ -119,6 +120,7 @@ def hypervisor_command(
         environment=environment,
         protect_paths=arguments.protect_paths,
         nics=nics,
+        initramfs=_INITRAMFS if os.path.isfile(_INITRAMFS) else "",
     )
     return _HYPERVISORS[selection.name](machine)
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-KERNEL_FILES = ("bzImage", "vmlinux", "vmlinuz", "Image")
+KERNEL_FILES = ("kernel_image", "bzImage", "vmlinux", "vmlinuz", "Image")
 """Names under which an image carries a kernel."""
 
 _MAX_UNPACKED = 256 << 20
@@ -43,6 +43,11 @@ def kernel_info(image: bytes) -> KernelInfo | None:
     if image.startswith(b"\x7fELF"):
         return KernelInfo("vmlinux", _banner_version(image), _options(image))
     return None
+
+
+def vmlinux_of(image: bytes) -> bytes:
+    """The kernel inside a bzImage; empty for what is none, or is compressed as the standard library cannot read."""
+    return _unpacked(_payload(image)) if image[0x202:0x206] == b"HdrS" and len(image) >= _SMALLEST else b""
 
 
 def _header_version(image: bytes) -> str:

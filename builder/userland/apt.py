@@ -13,7 +13,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -33,6 +33,7 @@ Package: *
 Pin: release o=*
 Pin-Priority: -1
 """
+_DEPENDS = re.compile(r"^Depends: ([a-z0-9][a-z0-9.+-]+)", re.MULTILINE)
 _DLSTATUS = re.compile(r"dlstatus:\d+:([\d.]+):")
 
 
@@ -49,6 +50,8 @@ class Package:
     size: int
     """Bytes of the .deb file."""
     sha256: str
+    stands_for: str = ""
+    """The meta package that depends on it, where that is what was asked for: "linux-image-amd64"."""
 
     @property
     def file(self) -> str:
@@ -101,14 +104,32 @@ class Apt:
                     hint="check the network and the apt sources, or name a mirror with --with-debian-mirror=URL",
                 ) from error
 
-    def resolve(self, names: Iterable[str]) -> tuple[Package, ...]:
-        """Find the version of each package that apt would install. Raises `UserError` for a name it does not know."""
-        wanted = sorted(set(names))
+    def resolve(self, names: Iterable[str], metas: Iterable[str] = ()) -> tuple[Package, ...]:
+        """Find the version of each package that apt would install, sorted by name.
+
+        Of each package in `metas` it is the first that it depends on instead: "linux-image-6.1.0-50-amd64" of
+        "linux-image-amd64". Raises `UserError` for a name that apt does not know.
+        """
+        followed = {self._dependency(meta): meta for meta in sorted(set(metas))}
+        packages = self._resolve({*names, *followed})
+        return tuple(replace(package, stands_for=followed.get(package.name, "")) for package in packages)
+
+    def _dependency(self, meta: str) -> str:
+        match = _DEPENDS.search(self._show([meta]))
+        if match is None:
+            raise UserError(f"no apt source offers {meta}, or it depends on nothing", hint="see --with-debian-suite")
+        return match[1]
+
+    def _show(self, names: list[str]) -> str:
         with self._locked(fcntl.LOCK_SH):
             try:
-                text = self._apt(["apt-cache", "show", "--no-all-versions", *wanted])
+                return self._apt(["apt-cache", "show", "--no-all-versions", *names])
             except process.CommandError as error:
-                text = error.output
+                return error.output
+
+    def _resolve(self, names: Iterable[str]) -> tuple[Package, ...]:
+        wanted = sorted(set(names))
+        text = self._show(wanted)
         found = {package.name: package for package in parse_packages(text)}
         missing = [name for name in wanted if name not in found]
         if missing:

@@ -19,6 +19,8 @@ USERLAND_STEP = "debian-packages"
 """Packages of the guest's userland and of the launcher's Python."""
 QEMU_STEP = "debian-qemu-packages"
 KERNEL_SOURCE_STEP = "debian-kernel-source"
+KERNEL_STEP = "debian-kernel"
+"""A kernel that Debian compiled."""
 
 _RECORD = "packages.json"
 _CODE = ("builder.userland.packages", "builder.userland.apt", "builder.userland.sources")
@@ -29,8 +31,10 @@ def kernel_source_package(config: BuildConfig) -> str:
     return f"linux-source-{config.kernel_version}"
 
 
-def resolve_step(config: BuildConfig, names: Iterable[str]) -> Step:
-    """The step that decides on the version of each package. It runs once in a build directory.
+def resolve_step(config: BuildConfig, names: Iterable[str], metas: Iterable[str] = ()) -> Step:
+    """The step that decides on the version of each package, and of what `metas` stand for (see `Apt.resolve`).
+
+    It runs once in a build directory.
 
     Its output is `packages.json`, as that of `download_step` without "file".
     """
@@ -42,6 +46,7 @@ def resolve_step(config: BuildConfig, names: Iterable[str]) -> Step:
         run=_resolve,
         params={
             "packages": list(wanted),
+            "metas": [*sorted(metas)],
             "suite": config.debian_suite,
             "mirror": config.debian_mirror,
             "arch": config.arch,
@@ -52,7 +57,7 @@ def resolve_step(config: BuildConfig, names: Iterable[str]) -> Step:
 
 
 def download_step(name: str, names: Iterable[str], what: str) -> Step:
-    """A step that fetches some of the resolved packages.
+    """A step that fetches some of the resolved packages, by name or by what they stand for.
 
     Its output: the .deb files, and `packages.json`: `{"packages": [{"name", "version", "architecture", "source",
     "size", "sha256", "file"}]}`, sorted by name.
@@ -84,8 +89,9 @@ def save_packages(directory: Path, packages: Iterable[Package], *, files: bool) 
 
 def _resolve(context: StepContext) -> None:
     config = context.config
-    names = _names(context)
-    kept = _state(config) / "resolutions" / f"{hashlib.sha256(' '.join(names).encode()).hexdigest()[:16]}"
+    names, metas = _names(context), _names(context, "metas")
+    key = " ".join([*names, *metas])
+    kept = _state(config) / "resolutions" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     if config.offline:
         if not (kept / _RECORD).is_file():
             raise UserError(
@@ -97,7 +103,7 @@ def _resolve(context: StepContext) -> None:
     else:
         apt = _apt(context)
         apt.update()
-        packages = apt.resolve(names)
+        packages = apt.resolve(names, metas)
         kept.mkdir(parents=True, exist_ok=True)
         save_packages(context.scratch, packages, files=False)
         place(context.scratch / _RECORD, kept / _RECORD)
@@ -106,7 +112,8 @@ def _resolve(context: StepContext) -> None:
 
 def _download(context: StepContext) -> None:
     wanted = set(_names(context))
-    packages = [package for package in load_packages(context.inputs[RESOLVE_STEP]) if package.name in wanted]
+    resolved = load_packages(context.inputs[RESOLVE_STEP])
+    packages = [package for package in resolved if {package.name, package.stands_for} & wanted]
     store = context.config.cache_dir / "downloads"
     store.mkdir(parents=True, exist_ok=True)
     missing = [package for package in packages if not check_file(store / package.sha256, package)]
@@ -147,8 +154,8 @@ def _fetch(context: StepContext, missing: list[Package], store: Path) -> None:
         place(file, store / package.sha256)
 
 
-def _names(context: StepContext) -> list[str]:
-    names = context.step.params["packages"]
+def _names(context: StepContext, kind: str = "packages") -> list[str]:
+    names = context.step.params[kind]
     assert isinstance(names, list)
     return [str(name) for name in names]
 

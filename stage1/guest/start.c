@@ -13,17 +13,14 @@
  * A child of it reads ahead what systemd and journald will read, while systemd is loaded: that takes as many round
  * trips, but nobody waits for them.
  *
- * It is PID 1, has no C library, and needs none: system calls, and a message where one fails that matters. The kernel
- * then panics, which ends the virtual machine.
+ * It is PID 1.
  */
 
-#include <asm/errno.h>
-#include <asm/fcntl.h>
-#include <asm/unistd.h>
 #include <linux/capability.h>
-#include <linux/mount.h>
 #include <linux/prctl.h>
 #include <linux/stat.h>
+
+#include "system.h"
 
 #define SYSTEMD "/usr/lib/systemd/systemd"
 /* Any empty directory: systemd will mount over it. */
@@ -38,7 +35,6 @@
 /* Of each file; most of a large library is never looked at. */
 #define PREFETCH_BYTES (512L << 10)
 #define API_FLAGS (MS_NOSUID | MS_NODEV | MS_NOEXEC)
-#define DETACH 2 /* MNT_DETACH of <sys/mount.h> */
 
 static const struct {
 	const char *source, *target, *type, *options;
@@ -65,55 +61,6 @@ static const char *const hidden[] = {
 /* Nobody may open them, as with systemd's InaccessiblePaths=. */
 #define HIDDEN_FOLDER PLACE "/folder"
 #define HIDDEN_FILE PLACE "/file"
-
-#define COUNT(array) (sizeof(array) / sizeof(*(array)))
-
-#ifdef __x86_64__
-__asm__(".globl _start\n"
-	"_start:\n"
-	"	mov %rsp, %rdi\n"
-	"	and $-16, %rsp\n"
-	"	call begin\n");
-
-static long call(long number, long a, long b, long c, long d, long e)
-{
-	register long r10 __asm__("r10") = d;
-	register long r8 __asm__("r8") = e;
-	long result;
-
-	__asm__ volatile("syscall"
-			 : "=a"(result)
-			 : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8)
-			 : "rcx", "r11", "memory");
-	return result;
-}
-#else
-#error "no system calls for this architecture"
-#endif
-
-static void write_text(const char *text)
-{
-	long length = 0;
-
-	while (text[length])
-		length++;
-	call(__NR_write, 2, (long)text, length, 0, 0);
-}
-
-static void fail(const char *what, const char *name)
-{
-	write_text("stage1: cannot ");
-	write_text(what);
-	write_text(name);
-	write_text("\n");
-	for (;;)
-		call(__NR_exit_group, 1, 0, 0, 0, 0);
-}
-
-static long mount(const char *source, const char *target, const char *type, unsigned long flags, const char *options)
-{
-	return call(__NR_mount, (long)source, (long)target, (long)type, (long)flags, (long)options);
-}
 
 /* A mount of what `source` is at `target`, which nothing can be changed through. */
 static void cover(const char *source, const char *target)

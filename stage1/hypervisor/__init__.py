@@ -26,6 +26,8 @@ class Machine:
     protect_paths: bool = True
     """Whether the guest hides parts of /proc and /sys, and makes others read-only."""
     nics: tuple[Nic, ...] = ()
+    initramfs: str = ""
+    """What the kernel finds its modules in; empty for one that needs none."""
 
 
 @dataclass(frozen=True)

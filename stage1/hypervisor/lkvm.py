@@ -39,6 +39,7 @@ def lkvm_command(machine: Machine) -> Command:
         *("--console", "virtio"),
         *("--port", f"{PORT},{FIFOS}"),
         *("--kernel", f"{machine.image}/kernel_image", "--params", kernel),
+        *(("--initrd", machine.initramfs) if machine.initramfs else ()),
         *(word for tag in SHARES for word in ("--9p", f"{machine.image},{tag}")),
         *lkvm_arguments(machine.nics),
     )

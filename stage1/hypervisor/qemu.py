@@ -38,6 +38,7 @@ def qemu_command(machine: Machine) -> Command:
         # A kernel without ACPI reads the firmware's MP table, which lists one CPU for each socket.
         *("-smp", f"{cpus},sockets={cpus},cores=1,threads=1", "-m", f"{machine.resources.memory_mib}M"),
         *("-kernel", f"{machine.image}/kernel_image", "-append", kernel),
+        *(("-initrd", machine.initramfs) if machine.initramfs else ()),
         *(word for tag in SHARES for word in _share(machine.image, tag)),
         *("-chardev", "stdio,id=console,mux=on,signal=off"),
         *("-device", "virtio-serial-pci", "-device", "virtconsole,chardev=console"),

@@ -30,13 +30,20 @@ class Link:
 
 
 def make_deb(
-    directory: Path, name: str, version: str, files: Mapping[str, str | bytes | Path | Link], *, source: str = ""
+    directory: Path,
+    name: str,
+    version: str,
+    files: Mapping[str, str | bytes | Path | Link],
+    *,
+    source: str = "",
+    depends: str = "",
 ) -> Path:
     """Build a package; text that begins with "#!" is executable, and so is what an executable path names."""
     tree = directory / f"{name}-{version}.tree"
     (tree / "DEBIAN").mkdir(parents=True)
     control = f"Package: {name}\nVersion: {version}\nArchitecture: amd64\nMaintainer: Nobody <nobody@example.org>\n"
-    control += (f"Source: {source}\n" if source else "") + "Description: for tests\n"
+    control += f"Source: {source}\n" if source else ""
+    control += (f"Depends: {depends}\n" if depends else "") + "Description: for tests\n"
     (tree / "DEBIAN/control").write_text(control)
     for path, content in files.items():
         target = tree / path

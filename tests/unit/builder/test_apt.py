@@ -53,6 +53,19 @@ def test_resolve_and_download(tmp_path: Path, home: Path) -> None:
     assert check_file(target / package.file, package)
 
 
+def test_a_meta_package_stands_for_what_it_depends_on(tmp_path: Path, home: Path) -> None:
+    kernel = make_deb(tmp_path, "linux-6.1-9", "6.1", {})
+    meta = make_deb(tmp_path, "linux", "6.1", {}, depends="linux-6.1-9 (= 6.1), other")
+    publish(tmp_path / "archive", [meta, kernel, make_deb(tmp_path, "tool", "1", {})], home)
+    apt = make_apt(tmp_path, tmp_path / "archive")
+    apt.update()
+    found = apt.resolve(["tool"], ["linux"])
+    assert [(package.name, package.stands_for) for package in found] == [("linux-6.1-9", "linux"), ("tool", "")]
+    for name in ("tool", "absent"):
+        with pytest.raises(UserError, match=f"no apt source offers {name}, or it depends on nothing"):
+            apt.resolve([], [name])
+
+
 def test_unknown_packages_are_named(tmp_path: Path, home: Path) -> None:
     publish(tmp_path / "archive", [make_deb(tmp_path, "tool", "1", {})], home)
     apt = make_apt(tmp_path, tmp_path / "archive")

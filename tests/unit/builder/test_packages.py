@@ -49,6 +49,15 @@ def download(config: BuildConfig, root: Path) -> Context:
     return run_step(download_step("debian-packages", NAMES, "two packages"), config, root)
 
 
+def test_what_a_meta_package_stands_for_is_downloaded(config: BuildConfig, home: Path, tmp_path: Path) -> None:
+    debs = [make_deb(tmp_path, "kernel", "6", {}, depends="kernel-6"), make_deb(tmp_path, "kernel-6", "6", {})]
+    publish(tmp_path / "archive", [*debs, make_deb(tmp_path, "one", "1", {})], home)
+    run_step(resolve_step(config, ["one"], ["kernel"]), config, tmp_path)
+    context = run_step(download_step("debian-kernel", ["kernel"], "a kernel"), config, tmp_path)
+    assert {path.name for path in context.output.iterdir()} == {"packages.json", "kernel-6_6_amd64.deb"}
+    assert context.facts == {"packages": {"kernel-6": "6"}}
+
+
 def test_exactly_what_was_resolved_is_downloaded(config: BuildConfig, tmp_path: Path) -> None:
     resolve(config, tmp_path)
     context = download(config, tmp_path)

@@ -67,7 +67,7 @@ def test_defaults(source: Path) -> None:
     assert (config.signing_key, config.aci_compression, config.compiler_launcher) == ("", "gzip", "")
     assert config.functional_tests
     assert notes == Notes()
-    assert resolution.purposes == {"python", "kernel", "packages", "signing"}
+    assert resolution.purposes == {"python", "kernel", "guest", "packages", "signing"}
 
 
 @pytest.mark.parametrize(
@@ -361,6 +361,49 @@ def test_a_kernel_with_a_digest_may_come_from_anywhere(source: Path) -> None:
     resolution, _ = decide(source, f"--with-stage1-kernel-src={pinned}")
     assert (resolution.config.kernel_src, resolution.config.kernel_version) == (pinned, "")
     assert "kernel.org signature" not in resolution.purposes
+
+
+def test_a_prebuilt_kernel_of_debian(source: Path) -> None:
+    resolution, notes = decide(source, "--with-stage1-kernel=prebuilt", "--with-stage1-kernel-version=6.1")
+    config = resolution.config
+    assert (config.kernel, config.kernel_image, config.kernel_src) == ("prebuilt", "", "")
+    assert notes.warnings == ["--with-stage1-kernel-version is ignored: the kernel is prebuilt"]
+    assert "kernel" not in resolution.purposes
+    assert {"guest", "packages"} <= resolution.purposes
+
+
+def test_a_prebuilt_kernel_of_ones_own(source: Path) -> None:
+    image, modules = source.parent / "vmlinuz", source.parent / "modules"
+    image.write_bytes(bytes(0x202) + b"HdrS")
+    modules.mkdir()
+    argv = (
+        "--with-stage1-kernel=prebuilt",
+        "--with-stage1-kernel-image=vmlinuz",
+        "--with-stage1-kernel-modules=modules",
+    )
+    config = decide(source, *argv)[0].config
+    assert (config.kernel_image, config.kernel_modules) == (str(image), str(modules))
+
+
+def test_lkvm_boots_no_vmlinux(source: Path) -> None:
+    (source.parent / "vmlinux").write_bytes(b"\x7fELF")
+    argv = ("--with-stage1-kernel=prebuilt", "--with-stage1-kernel-image=vmlinux")
+    assert decide(source, *argv)[0].config.kernel_image == str(source.parent / "vmlinux")
+    assert "lkvm boots only a bzImage" in refused(source, *argv, "--with-stage1-kvm-hypervisors=qemu,lkvm")
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--with-stage1-kernel=fetch"], "invalid value 'fetch' for --with-stage1-kernel"),
+        (["--with-stage1-kernel-image=/etc/passwd"], "--with-stage1-kernel-image and -modules are about a prebuilt"),
+        (["--with-stage1-kernel=prebuilt", "--with-stage1-kernel-modules=/"], "--with-stage1-kernel-modules needs"),
+        (["--with-stage1-kernel=prebuilt", "--with-stage1-kernel-image=/no/such"], "kernel /no/such does not exist"),
+        (["--with-stage1-kernel=prebuilt", "--with-stage1-kernel-image=/etc/passwd"], "/etc/passwd is no kernel"),
+    ],
+)
+def test_refusals_about_a_prebuilt_kernel(source: Path, argv: list[str], message: str) -> None:
+    assert refused(source, *argv).startswith(message)
 
 
 def test_keys_for_kernel_org_come_from_the_gnupg_home(source: Path, tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,15 @@ def test_qemu_emulating() -> None:
     command = qemu_command(machine(Accel.TCG))
     assert value(command.arguments, "-accel").startswith("tcg")
     assert "mitigations=off" in value(command.arguments, "-append")
+
+
+def test_a_kernel_with_modules_gets_its_initramfs() -> None:
+    plain = machine(Accel.KVM)
+    modular = replace(plain, initramfs="stage1/rootfs/initramfs")
+    assert value(qemu_command(modular).arguments, "-initrd") == "stage1/rootfs/initramfs"
+    assert value(lkvm_command(modular).arguments, "--initrd") == "stage1/rootfs/initramfs"
+    assert "-initrd" not in qemu_command(plain).arguments
+    assert "--initrd" not in lkvm_command(plain).arguments
 
 
 def test_lkvm() -> None:

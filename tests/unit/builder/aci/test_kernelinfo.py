@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from builder.aci.kernelinfo import kernel_info
+from builder.aci.kernelinfo import KERNEL_FILES, kernel_info, vmlinux_of
+from builder.plan import KERNEL_IMAGE
 
 CONFIG = b'# comment\nCONFIG_9P_FS=y\n# CONFIG_MODULES is not set\nCONFIG_DEFAULT_HOSTNAME="rkt"\n'
 OPTIONS = {"CONFIG_9P_FS": "y", "CONFIG_DEFAULT_HOSTNAME": '"rkt"'}
@@ -48,6 +49,15 @@ def test_a_bzimage_is_opened(compress: Callable[[bytes], bytes]) -> None:
     info = kernel_info(bzimage(compress(VMLINUX) + struct.pack("<I", len(VMLINUX))))
     assert info is not None
     assert (info.format, info.version, info.options) == ("bzImage", "6.1.190", OPTIONS)
+
+
+def test_the_kernel_inside_a_bzimage() -> None:
+    assert vmlinux_of(bzimage(gzip.compress(VMLINUX))) == VMLINUX
+    assert vmlinux_of(bzimage(b"no compression")) == vmlinux_of(VMLINUX) == b""
+
+
+def test_the_kernel_of_our_images_is_looked_at() -> None:
+    assert KERNEL_IMAGE in KERNEL_FILES
 
 
 def test_a_vmlinux_is_read_as_it_is() -> None:

@@ -1,0 +1,87 @@
+"""Images of which a component comes from elsewhere: built by `./configure.py && make`, and a pod in each."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from builder.config import BuildConfig
+from tests.functional.support.builds import Checkout, copy_source
+from tests.functional.support.images import SRCDIR, NotBuilt, configured_build
+
+pytestmark = pytest.mark.slow
+
+POD = "tests/functional/test_pod_single.py"
+"""The tests that are run with each image."""
+PREBUILT = ("--with-stage1-kernel=prebuilt",)
+
+
+@pytest.fixture(scope="module")
+def config() -> BuildConfig:
+    """The configured build, whose cache serves here too."""
+    try:
+        return configured_build()
+    except NotBuilt as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def lkvm_src() -> str:
+    source = os.environ.get("LKVM_SRC")
+    if not source:
+        pytest.skip("needs the source of kvmtool: set LKVM_SRC")
+    return str(Path(source).resolve())
+
+
+def build(config: BuildConfig, root: Path, hypervisor: str, options: Sequence[str]) -> Path:
+    """Build an image; returns the build directory."""
+    srcdir = root / "source"
+    copy_source(srcdir)
+    checkout = Checkout(srcdir, root / "build", config.cache_dir)
+    configured = checkout.configure(f"--with-stage1-kvm-hypervisors={hypervisor}", "--without-signing-key", *options)
+    assert configured.status == 0, configured
+    built = checkout.make()
+    assert built.status == 0, built
+    return checkout.builddir
+
+
+def run_pod(builddir: Path, variant: str) -> None:
+    """Run the tests of a pod with the image of a build directory; in the outer guest where KVM does not work here."""
+    answer = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", POD, "-k", variant],
+        cwd=SRCDIR,
+        env=os.environ | {"MKSTAGE1_BUILDDIR": str(builddir)},
+        capture_output=True,
+        text=True,
+    )
+    passed = re.search(r"^(\d+) passed, (\d+) deselected", answer.stdout, re.MULTILINE)
+    assert answer.returncode == 0 and passed is not None, answer.stdout + answer.stderr
+
+
+def inspect(builddir: Path) -> str:
+    """What `mkstage1 inspect` says of the image."""
+    return subprocess.run(
+        [builddir / "venv/bin/python", "-m", "builder", "inspect", builddir / "bin/stage1-kvm.aci"],
+        cwd=SRCDIR,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
+def test_a_prebuilt_kernel(config: BuildConfig, tmp_path: Path) -> None:
+    builddir = build(config, tmp_path, "qemu", PREBUILT)
+    assert re.search(r"^kernel_image: Linux \d+\.\d+\.\d+-\d+-amd64, vmlinux", inspect(builddir), re.MULTILINE)
+    run_pod(builddir, "qemu-tcg")
+
+
+def test_a_prebuilt_kernel_with_lkvm(config: BuildConfig, lkvm_src: str, tmp_path: Path) -> None:
+    builddir = build(config, tmp_path, "lkvm", (*PREBUILT, f"--with-stage1-lkvm-src={lkvm_src}"))
+    assert re.search(r"^kernel_image: Linux \d+\.\d+\.\d+-\d+-amd64, bzImage", inspect(builddir), re.MULTILINE)
+    run_pod(builddir, "lkvm-kvm")
