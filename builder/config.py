@@ -56,6 +56,8 @@ class BuildConfig:
     """Series ("6.1") for Debian's source, full version ("6.1.190") for a kernel.org tarball; empty for a path."""
     kernel_fragments: tuple[Path, ...]
     """Fragments of the user's own, merged after those of kernel-configs/."""
+    lkvm_program: str
+    """Path of a prebuilt lkvm; empty for one that is built, or for none."""
     lkvm_src: str
     """Path of a directory or tarball, or a git URL; empty where lkvm is not built."""
     lkvm_revision: str

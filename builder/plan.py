@@ -108,6 +108,7 @@ def _archive(config: BuildConfig, flavor: Flavor, hypervisor: str, flavored: Ste
     ]
     if hypervisor == "lkvm":
         parts.append(image.Part(lkvm.NAME, lkvm.PROGRAM, "lkvm", "lkvm"))
+        parts.append(image.Part(lkvm.NAME, lkvm.FEATURES, lkvm.FEATURES_PATH, "lkvm"))
     else:
         layers[qemu.NAME] = "qemu"
     return image.aci_step(config, flavor, hypervisor, layers, parts)

@@ -107,6 +107,7 @@ def _record(
         kernel_src=kvm.kernel.src,
         kernel_version=kvm.kernel.version,
         kernel_fragments=kvm.kernel.fragments,
+        lkvm_program=kvm.lkvm_program,
         lkvm_src=kvm.lkvm_src,
         lkvm_revision=kvm.lkvm_revision,
         debian_suite=_debian_suite(arguments),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from builder import process
+from builder import lkvm_program, process
 from builder.arguments import Arguments, Notes, is_url
 from builder.errors import UserError
 
@@ -28,6 +28,7 @@ KVM_OPTIONS = (
     "stage1-kernel-src",
     "stage1-kernel-version",
     "stage1-kernel-config",
+    "stage1-lkvm",
     "stage1-lkvm-src",
     "stage1-lkvm-revision",
 )
@@ -67,6 +68,7 @@ class KvmChoice:
     hypervisors: tuple[str, ...] = ()
     hypervisors_reason: str = ""
     kernel: Kernel = Kernel()
+    lkvm_program: str = ""
     lkvm_src: str = ""
     lkvm_revision: str = ""
 
@@ -78,7 +80,7 @@ class KvmChoice:
             purposes.add("kernel")
         if self.checks_signature:
             purposes.add("kernel.org signature")
-        if "lkvm" in self.hypervisors:
+        if self.lkvm_src:
             purposes.add("lkvm")
         if is_url(self.lkvm_src) or _is_checkout(self.lkvm_src) or _is_checkout(self.kernel.src):
             purposes.add("git source")
@@ -110,17 +112,32 @@ def answers(repository: str) -> bool:
 
 def resolve(arguments: Arguments, notes: Notes, probe: Probe = answers) -> KvmChoice:
     """Decide what the kvm flavor is built from. Raises `UserError` for a source that is not there."""
-    source = _lkvm_source(arguments)
-    hypervisors, reason = _hypervisors(arguments, source, probe)
+    program = arguments["stage1-lkvm"]
+    source = "" if program else _lkvm_source(arguments)
+    hypervisors, reason = _hypervisors(arguments, program, source, probe)
     kernel = _kernel(arguments, notes, hypervisors)
+    if "lkvm" in hypervisors and program:
+        _check_lkvm_program(arguments, notes, Path(program))
+        return KvmChoice(hypervisors, reason, kernel, program)
     lkvm_src, lkvm_revision = "", ""
     if "lkvm" in hypervisors:
         lkvm_src = source or LKVM_REPOSITORY
         lkvm_revision = _lkvm_revision(arguments, notes, lkvm_src)
     else:
-        notes.ignore(arguments, "stage1-lkvm-src", "lkvm is not built")
-        notes.ignore(arguments, "stage1-lkvm-revision", "lkvm is not built")
-    return KvmChoice(hypervisors, reason, kernel, lkvm_src, lkvm_revision)
+        for name in ("stage1-lkvm", "stage1-lkvm-src", "stage1-lkvm-revision"):
+            notes.ignore(arguments, name, "no image has lkvm")
+    return KvmChoice(hypervisors, reason, kernel, "", lkvm_src, lkvm_revision)
+
+
+def _check_lkvm_program(arguments: Arguments, notes: Notes, program: Path) -> None:
+    if arguments.given("stage1-lkvm-src"):
+        raise UserError(
+            "--with-stage1-lkvm and --with-stage1-lkvm-src exclude each other", hint="name a program, or its source"
+        )
+    notes.ignore(arguments, "stage1-lkvm-revision", "lkvm is prebuilt")
+    lkvm_program.check(program)
+    if not lkvm_program.has_channel(program):
+        notes.warnings.append(f"{program} {lkvm_program.WITHOUT_CHANNEL}")
 
 
 def split_list(option: str, text: str, known: Collection[str], kind: str, offer: Collection[str]) -> tuple[str, ...]:
@@ -134,11 +151,13 @@ def split_list(option: str, text: str, known: Collection[str], kind: str, offer:
     return items
 
 
-def _hypervisors(arguments: Arguments, source: str, probe: Probe) -> tuple[tuple[str, ...], str]:
+def _hypervisors(arguments: Arguments, program: str, source: str, probe: Probe) -> tuple[tuple[str, ...], str]:
     """The hypervisors, and why these."""
     asked = arguments["stage1-kvm-hypervisors"]
     if asked != "auto":
         return split_list("--with-stage1-kvm-hypervisors", asked, _HYPERVISORS, "hypervisor", _HYPERVISORS), "as asked"
+    if program:
+        return ("lkvm",), "lkvm is given"
     if source:
         return ("lkvm",), "the source of lkvm is given"
     if arguments["offline"]:

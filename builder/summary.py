@@ -75,6 +75,8 @@ def _kvm_rows(config: BuildConfig) -> list[tuple[str, str]]:
     ]
     if config.kernel_fragments:
         rows.append(("kernel fragments", ", ".join(str(path) for path in config.kernel_fragments)))
+    if config.lkvm_program:
+        rows.append(("lkvm", f"prebuilt, {config.lkvm_program}"))
     if config.lkvm_src:
         revision = f" at {config.lkvm_revision}" if config.lkvm_revision else ""
         rows.append(("lkvm", f"{config.lkvm_src}{revision}"))

@@ -9,6 +9,7 @@ from stage1.arguments import ENTER_FLAGS, parse
 from stage1.channel.broker import connect
 from stage1.channel.client import run_session, terminal_size
 from stage1.channel.frames import Request
+from stage1.channel.prepare import require_channel
 from stage1.errors import UserError
 from stage1.lock import is_locked
 from stage1.paths import Tree
@@ -29,6 +30,7 @@ def enter(words: Sequence[str]) -> int:
         raise UserError(f"the pod has no app {app}")
     if not is_locked("."):
         raise UserError("the pod does not run")
+    require_channel(Tree(_IMAGE))
     terminal = os.isatty(0) and os.isatty(1)
     rows, columns = terminal_size() if terminal else (0, 0)
     term = os.environ.get("TERM", "") if terminal else ""

@@ -10,7 +10,7 @@ from ipaddress import IPv4Address
 from stage1.accel import Accel, asked_accel, kvm_problem
 from stage1.app_root import prepare_root, root_settings
 from stage1.arguments import RunArguments, parse_run
-from stage1.channel.prepare import make_channel
+from stage1.channel.prepare import make_channel, remove_channel, serves_channel
 from stage1.errors import UserError, report
 from stage1.executable import find_executable
 from stage1.hypervisor import Command, Machine, select
@@ -80,7 +80,10 @@ def run(front: int, words: Sequence[str], environment: Mapping[str, str]) -> Non
             metadata = metadata_url(arguments.metadata_token, network.host_ip)
             write_guest_files(pod, arguments, image, network.dns, metadata)
             write_guest_network(image, network.guest_interfaces)
-            make_channel()
+            if command.channel:
+                make_channel()
+            else:
+                remove_channel()
             link_journal(pod.uuid)
             pod_directory.link("flavor", _FLAVOR)
             isolate(IMAGE)
@@ -121,6 +124,7 @@ def hypervisor_command(
         protect_paths=arguments.protect_paths,
         nics=nics,
         initramfs=_INITRAMFS if os.path.isfile(_INITRAMFS) else "",
+        channel=selection.name != "lkvm" or serves_channel(Tree(IMAGE)),
     )
     return _HYPERVISORS[selection.name](machine)
 

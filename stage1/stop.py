@@ -11,10 +11,12 @@ from stage1.arguments import STOP_FLAGS, parse, parse_uuid
 from stage1.channel.broker import connect
 from stage1.channel.client import run_session
 from stage1.channel.frames import Request
+from stage1.channel.prepare import require_channel
 from stage1.errors import UserError
 from stage1.lock import is_locked
 from stage1.paths import Tree
 
+_IMAGE = "stage1/rootfs"
 _PID_SIZE = 32
 _STOP_APPS = ("/usr/bin/systemctl", "--no-block", "start", "ending.target")
 
@@ -32,6 +34,7 @@ def stop(words: Sequence[str]) -> None:
     if parsed.switches.get("force"):
         kill_pod(read_pid())
     else:
+        require_channel(Tree(_IMAGE))
         _stop_apps()
 
 

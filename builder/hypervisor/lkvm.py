@@ -1,10 +1,11 @@
-"""lkvm, the hypervisor of the kvmtool sources, as one static program."""
+"""lkvm, the hypervisor of the kvmtool sources, as one static program: compiled here, or by somebody else."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from builder import source
+from builder import lkvm_program, source
 from builder.config import BuildConfig
 from builder.errors import UserError
 from builder.graph import Progress, Step, StepContext
@@ -13,6 +14,10 @@ from builder.source import Checkout, SourceKind
 NAME = "lkvm"
 PROGRAM = "lkvm"
 """The file in the step's output."""
+FEATURES = "lkvm.json"
+"""The other one, which the launcher reads (stage1/channel/prepare.py)."""
+FEATURES_PATH = "usr/lib/stage1/lkvm.json"
+"""Where it goes in an image."""
 
 _TARGET = "lkvm-static"
 _OBJECTS = 98
@@ -29,7 +34,11 @@ of debugging data with the build directory in it, which are stripped afterwards.
 
 
 def steps(config: BuildConfig) -> tuple[Step, ...]:
-    """The step that compiles lkvm. Its output: `lkvm`, static and stripped."""
+    """The step that compiles lkvm, or takes one that is compiled. Its output: `lkvm`, static and stripped, and
+    `lkvm.json`: `{"channel": true}`, whether it has what `enter` and `stop` use.
+    """
+    if config.lkvm_program:
+        return (_prebuilt_step(Path(config.lkvm_program)),)
     location = config.lkvm_src
     remote = source.classify(location) in {SourceKind.GIT, SourceKind.DOWNLOAD}
     step = Step(
@@ -44,6 +53,35 @@ def steps(config: BuildConfig) -> tuple[Step, ...]:
         heavy=True,
     )
     return (step,)
+
+
+def _prebuilt_step(program: Path) -> Step:
+    return Step(
+        name=NAME,
+        label="LKVM",
+        summary=f"take {program}",
+        run=_take,
+        files=(program,),
+        code=("builder.hypervisor.lkvm", "builder.lkvm_program"),
+        tools=("strip",),
+    )
+
+
+def _take(ctx: StepContext) -> None:
+    program = Path(ctx.config.lkvm_program)
+    lkvm_program.check(program)
+    channel = lkvm_program.has_channel(program)
+    if not channel:
+        ctx.notice(f"{program} {lkvm_program.WITHOUT_CHANNEL}")
+    _finish(ctx, program, channel=channel)
+    ctx.record("channel", channel)
+
+
+def _finish(ctx: StepContext, program: Path, *, channel: bool) -> None:
+    """Make the output of a program that works."""
+    ctx.execute(["strip", "--strip-all", "-o", ctx.output / PROGRAM, program])
+    (ctx.output / PROGRAM).chmod(0o755)
+    (ctx.output / FEATURES).write_text(json.dumps({"channel": channel}) + "\n")
 
 
 def patches(config: BuildConfig) -> tuple[Path, ...]:
@@ -66,8 +104,7 @@ def _run(ctx: StepContext) -> None:
         ctx.execute(
             ["make", f"-j{ctx.jobs}", *_FIXED, *compiler, _TARGET], cwd=tree, on_line=lambda line: _count(line, bar)
         )
-    ctx.execute(["strip", "--strip-all", "-o", ctx.output / PROGRAM, tree / _TARGET])
-    (ctx.output / PROGRAM).chmod(0o755)
+    _finish(ctx, tree / _TARGET, channel=True)
     ctx.record("revision", checkout.commit)
     ctx.record("modified", checkout.modified)
     ctx.record("patches", list(applied))

@@ -28,6 +28,8 @@ class Machine:
     nics: tuple[Nic, ...] = ()
     initramfs: str = ""
     """What the kernel finds its modules in; empty for one that needs none."""
+    channel: bool = True
+    """Whether the hypervisor serves the channel."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Command:
     environment: Mapping[str, str]
     needs_quiet_stdin: bool = False
     """Whether standard input must be a terminal, or something that is never ready to read."""
+    channel: bool = True
+    """Whether it serves the channel."""
 
 
 @dataclass(frozen=True)

@@ -37,10 +37,10 @@ def lkvm_command(machine: Machine) -> Command:
         *("--loglevel", "info" if machine.debug else "error"),
         *("--cpus", str(machine.resources.cpus), "--mem", f"{machine.resources.memory_mib}M"),
         *("--console", "virtio"),
-        *("--port", f"{PORT},{FIFOS}"),
+        *(("--port", f"{PORT},{FIFOS}") if machine.channel else ()),
         *("--kernel", f"{machine.image}/kernel_image", "--params", kernel),
         *(("--initrd", machine.initramfs) if machine.initramfs else ()),
         *(word for tag in SHARES for word in ("--9p", f"{machine.image},{tag}")),
         *lkvm_arguments(machine.nics),
     )
-    return Command(arguments, {**machine.environment, "HOME": "."}, needs_quiet_stdin=True)
+    return Command(arguments, {**machine.environment, "HOME": "."}, needs_quiet_stdin=True, channel=machine.channel)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -84,4 +85,12 @@ def test_a_prebuilt_kernel(config: BuildConfig, tmp_path: Path) -> None:
 def test_a_prebuilt_kernel_with_lkvm(config: BuildConfig, lkvm_src: str, tmp_path: Path) -> None:
     builddir = build(config, tmp_path, "lkvm", (*PREBUILT, f"--with-stage1-lkvm-src={lkvm_src}"))
     assert re.search(r"^kernel_image: Linux \d+\.\d+\.\d+-\d+-amd64, bzImage", inspect(builddir), re.MULTILINE)
+    run_pod(builddir, "lkvm-kvm")
+
+
+def test_a_prebuilt_lkvm_without_our_patches(config: BuildConfig, lkvm_src: str, tmp_path: Path) -> None:
+    source = tmp_path / "kvmtool"
+    shutil.copytree(lkvm_src, source, ignore=shutil.ignore_patterns(".git"))
+    subprocess.run(["make", "WERROR=0", "lkvm-static"], cwd=source, stdout=subprocess.DEVNULL, check=True)
+    builddir = build(config, tmp_path, "lkvm", [f"--with-stage1-lkvm={source}/lkvm-static"])
     run_pod(builddir, "lkvm-kvm")

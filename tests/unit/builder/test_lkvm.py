@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from builder.config import BuildConfig
 from builder.errors import UserError
 from builder.hypervisor import lkvm
+from tests.unit.builder.programs import STOCK, make_lkvm
 from tests.unit.builder.stepping import PlainContext
 from tests.unit.builder.synthetic import PROJECT, make_config
 from tests.unit.builder.test_source import git
@@ -43,13 +45,25 @@ def test_a_directory_with_old_products(tmp_path: Path) -> None:
     source = make_source(tmp_path / "kvm tool")
     config = make_config(tmp_path, lkvm_src=str(source), lkvm_revision="b48735e", compiler_launcher="ccache")
     context = build(config, tmp_path / "a step")
-    assert [path.name for path in context.output.iterdir()] == ["lkvm"]
+    assert {path.name for path in context.output.iterdir()} == {"lkvm", "lkvm.json"}
+    assert json.loads((context.output / "lkvm.json").read_text()) == {"channel": True}
     assert os.access(context.output / "lkvm", os.X_OK)
     assert context.facts == {"revision": "", "modified": False, "patches": []}
     assert (source / "old.o").exists()
     assert not (source / "lkvm-static").exists()
     flags = (context.scratch / "kvmtool/flags").read_text()
     assert flags == "ccache gcc [] -Wl,--build-id=none\n"
+
+
+@pytest.mark.parametrize("channel", [True, False])
+def test_a_prebuilt_program(tmp_path: Path, channel: bool) -> None:
+    program = make_lkvm(tmp_path / "given", *STOCK, *(["port"] if channel else []))
+    context = build(make_config(tmp_path, lkvm_program=str(program)), tmp_path / "step")
+    assert (context.output / "lkvm").stat().st_size < program.stat().st_size
+    assert os.access(context.output / "lkvm", os.X_OK)
+    assert json.loads((context.output / "lkvm.json").read_text()) == {"channel": channel}
+    assert any("no `enter`" in notice for notice in context.notices) is not channel
+    assert program in context.step.files
 
 
 def test_a_checkout_at_another_revision_is_pointed_out(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from builder.arguments import Notes
 from builder.errors import UserError
 from builder.resolve import Resolution, resolve
 from builder.version import VERSION
+from tests.unit.builder.programs import STOCK, make_lkvm
 
 FLAVOR = """
 summary = "for tests"
@@ -297,6 +298,26 @@ def test_lkvm_from_a_directory_has_no_revision(source: Path) -> None:
     assert (resolution.config.lkvm_src, resolution.config.lkvm_revision) == (str(folder), "")
     assert "git source" not in resolution.purposes
     assert notes.ignored == [f"--with-stage1-lkvm-revision={'0' * 40}"]
+
+
+def test_a_prebuilt_lkvm(source: Path) -> None:
+    program = make_lkvm(source.parent / "lkvm")
+    resolution, notes = decide(source, "--with-stage1-lkvm=lkvm", environ={"LKVM_SRC": "/no/such"})
+    config = resolution.config
+    assert (config.hypervisors, config.lkvm_program, config.lkvm_src) == (("lkvm",), str(program), "")
+    assert "lkvm" not in resolution.purposes
+    assert [warning.partition(":")[0] for warning in notes.warnings] == [
+        f"{program} lacks the patches of flavors/kvm/lkvm-patches"
+    ]
+    make_lkvm(program, *STOCK, "port")
+    assert decide(source, "--with-stage1-lkvm=lkvm")[1] == Notes()
+
+
+def test_a_prebuilt_lkvm_and_a_source_exclude_each_other(source: Path) -> None:
+    make_lkvm(source.parent / "lkvm")
+    folder = lkvm_tree(source.parent / "kvmtool")
+    assert "exclude each other" in refused(source, "--with-stage1-lkvm=lkvm", f"--with-stage1-lkvm-src={folder}")
+    assert "No such file" in refused(source, "--with-stage1-lkvm=/no/such")
 
 
 def test_the_option_comes_before_the_variable(source: Path) -> None:

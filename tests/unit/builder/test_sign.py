@@ -43,6 +43,7 @@ def config(tmp_path: Path) -> BuildConfig:
         kernel_src="debian",
         kernel_version="6.1",
         kernel_fragments=(),
+        lkvm_program="",
         lkvm_src="",
         lkvm_revision="",
         debian_suite="bookworm",

@@ -29,9 +29,10 @@ from stage1.channel.frames import (
     read_size,
     size_payload,
 )
-from stage1.channel.prepare import make_channel
+from stage1.channel.prepare import make_channel, remove_channel, require_channel, serves_channel
 from stage1.channel.process import control_group, read_environment
 from stage1.errors import UserError
+from stage1.paths import Tree
 from stage1.units import quote_variable
 
 # A guest without a virtual machine: two processes move the bytes between the FIFOs and the agent, as a hypervisor does.
@@ -290,3 +291,31 @@ def test_environment_as_the_launcher_writes_it(environment: dict[str, str]) -> N
 )
 def test_control_group(line: str, directory: str) -> None:
     assert control_group(line) == directory
+
+
+@pytest.mark.parametrize(("text", "serves"), [(None, True), ('{"channel": true}', True), ('{"channel": false}', False)])
+def test_whether_an_lkvm_serves_the_channel(tmp_path: Path, text: str | None, serves: bool) -> None:
+    if text is not None:
+        (tmp_path / "usr/lib/stage1").mkdir(parents=True)
+        (tmp_path / "usr/lib/stage1/lkvm.json").write_text(text)
+    assert serves_channel(Tree(str(tmp_path))) is serves
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"channel": 1}'])
+def test_a_damaged_list_of_features(tmp_path: Path, text: str) -> None:
+    (tmp_path / "usr/lib/stage1").mkdir(parents=True)
+    (tmp_path / "usr/lib/stage1/lkvm.json").write_text(text)
+    with pytest.raises(UserError, match=r"lkvm\.json"):
+        serves_channel(Tree(str(tmp_path)))
+
+
+def test_a_pod_of_another_hypervisor_has_its_channel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    image = tmp_path / "image"
+    (image / "usr/lib/stage1").mkdir(parents=True)
+    (image / "usr/lib/stage1/lkvm.json").write_text('{"channel": false}')
+    make_channel()
+    require_channel(Tree(str(image)))
+    remove_channel()
+    with pytest.raises(UserError, match="takes no sessions"):
+        require_channel(Tree(str(image)))

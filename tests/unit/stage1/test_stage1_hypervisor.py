@@ -118,6 +118,13 @@ def test_a_kernel_with_modules_gets_its_initramfs() -> None:
     assert "--initrd" not in lkvm_command(plain).arguments
 
 
+def test_an_lkvm_without_the_channel() -> None:
+    command = lkvm_command(replace(machine(Accel.KVM), channel=False))
+    assert "--port" not in command.arguments
+    assert not command.channel
+    assert lkvm_command(machine(Accel.KVM)).channel
+
+
 def test_lkvm() -> None:
     command = lkvm_command(machine(Accel.KVM))
     assert command.arguments[:2] == ("stage1/rootfs/lkvm", "run")

@@ -2,11 +2,12 @@ import fcntl
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from stage1.enter import enter
 from stage1.errors import UserError
 from stage1.stop import stop
 
@@ -21,6 +22,15 @@ def pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     fcntl.flock(descriptor, fcntl.LOCK_EX)
     yield tmp_path
     os.close(descriptor)
+
+
+@pytest.mark.parametrize("action", [lambda: stop([UUID]), lambda: enter(["--", "/bin/sh"])])
+def test_an_lkvm_without_the_channel_takes_no_sessions(pod: Path, action: Callable[[], object]) -> None:
+    features = pod / "stage1/rootfs/usr/lib/stage1/lkvm.json"
+    features.parent.mkdir(parents=True)
+    features.write_text('{"channel": false}')
+    with pytest.raises(UserError, match="the lkvm of this image takes no sessions"):
+        action()
 
 
 def test_the_pods_process_is_killed(pod: Path) -> None:
