@@ -89,6 +89,7 @@ def _kernel_parts(config: BuildConfig, form: str) -> Iterator[image.Part]:
         yield image.Part(kernel.COMPILE_STEP, form, KERNEL_IMAGE, "kernel")
         return
     yield image.Part(prebuilt.NAME, form, KERNEL_IMAGE, "kernel")
+    yield image.Part(prebuilt.NAME, prebuilt.FEATURES, prebuilt.FEATURES_PATH, "kernel")
     if prebuilt.has_initramfs(config):
         yield image.Part(prebuilt.NAME, prebuilt.INITRAMFS, prebuilt.INITRAMFS, "kernel")
     if not config.kernel_image:

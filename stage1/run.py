@@ -13,6 +13,7 @@ from stage1.arguments import RunArguments, parse_run
 from stage1.channel.prepare import make_channel, remove_channel, serves_channel
 from stage1.errors import UserError, report
 from stage1.executable import find_executable
+from stage1.features import feature
 from stage1.hypervisor import Command, Machine, select
 from stage1.hypervisor.lkvm import lkvm_command
 from stage1.hypervisor.qemu import qemu_command
@@ -49,6 +50,7 @@ IMAGE = "stage1/rootfs"
 """Root of the image, relative to the pod directory."""
 
 _INITRAMFS = f"{IMAGE}/initramfs"
+_KERNEL_FEATURES = "usr/lib/stage1/kernel.json"
 _FLAVOR = "kvm"
 _STATUS_FOLDER = "rkt/status"
 _METADATA_PORT = 18112
@@ -124,6 +126,7 @@ def hypervisor_command(
         protect_paths=arguments.protect_paths,
         nics=nics,
         initramfs=_INITRAMFS if os.path.isfile(_INITRAMFS) else "",
+        kernel_patches_itself=feature(Tree(IMAGE), _KERNEL_FEATURES, "patches_itself") is True,
         channel=selection.name != "lkvm" or serves_channel(Tree(IMAGE)),
     )
     return _HYPERVISORS[selection.name](machine)

@@ -26,7 +26,10 @@ INITRAMFS = "initramfs"
 """The file in the output, and at the top of an image; a kernel without modules has none."""
 LICENSE = "copyright"
 """The file in the output where the kernel is Debian's."""
-
+FEATURES = "features.json"
+"""The file in the output that the launcher reads (stage1/run.py)."""
+FEATURES_PATH = "usr/lib/stage1/kernel.json"
+"""Where it goes in an image."""
 
 _PVH_ENTRY = "18"
 """Type of a note of the name Xen: XEN_ELFNOTE_PHYS32_ENTRY of include/xen/interface/elfnote.h."""
@@ -49,7 +52,7 @@ def step(config: BuildConfig) -> Step:
     """The step that takes a kernel.
 
     Its output: `vmlinux`, which qemu enters by PVH where the kernel can be entered so; `bzImage`, unless the person's
-    kernel is none; `FACTS`; and where they apply `initramfs` and `copyright`.
+    kernel is none; `FACTS`; `FEATURES`; and where they apply `initramfs` and `copyright`.
     """
     own = tuple(Path(path) for path in (config.kernel_image, config.kernel_modules) if path)
     return Step(
@@ -98,6 +101,8 @@ def _run(context: StepContext) -> None:
         initramfs.write(context.output / INITRAMFS, program.read_bytes(), modules, context.epoch)
         facts["modules"] = [module.name for module in modules]
     (context.output / FACTS).write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n")
+    # Kernels of distributions have jump labels, and nothing in a kernel's file says that one has none.
+    (context.output / FEATURES).write_text(json.dumps({"patches_itself": True}) + "\n")
     for path in context.output.iterdir():
         path.chmod(0o644)
     for key, value in facts.items():

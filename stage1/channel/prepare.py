@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
 from contextlib import suppress
 
 from stage1.errors import UserError
-from stage1.manifest import json_object, typed
+from stage1.features import feature
 from stage1.paths import Tree
 
 FIFOS = "channel"
 """Beginning of the names of the FIFOs in the pod directory: `channel.in` leads to the guest, `channel.out` from it."""
 PORT = "stage1"
 """The other end: name of a port of virtio-serial. The image's agent.service waits there."""
-
-
 FEATURES = "usr/lib/stage1/lkvm.json"
 """File of an image with lkvm: `{"channel": false}` where that cannot serve the channel. Without the file it can."""
-
-_FEATURES_SIZE = 4096
 
 
 def serves_channel(image: Tree) -> bool:
     """Say whether the image's lkvm serves the channel. Raises `UserError` for a file that cannot be read."""
-    where = image.describe(FEATURES)
-    try:
-        features = json_object(json.loads(image.read(FEATURES, limit=_FEATURES_SIZE)), where)
-    except FileNotFoundError:
-        return True
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{where} cannot be read: {error}") from error
-    return typed(features, "channel", bool, where) is not False
+    return feature(image, FEATURES, "channel") is not False
 
 
 def require_channel(image: Tree) -> None:

@@ -28,6 +28,8 @@ class Machine:
     nics: tuple[Nic, ...] = ()
     initramfs: str = ""
     """What the kernel finds its modules in; empty for one that needs none."""
+    kernel_patches_itself: bool = False
+    """Whether the kernel may change its own code while it runs (CONFIG_JUMP_LABEL)."""
     channel: bool = True
     """Whether the hypervisor serves the channel."""
 

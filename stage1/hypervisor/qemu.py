@@ -27,7 +27,9 @@ def qemu_command(machine: Machine) -> Command:
         parameters, debug=machine.debug, protect=machine.protect_paths, environment=machine.environment
     )
     cpus = machine.resources.cpus
-    accel = ("kvm", "host") if machine.accel is Accel.KVM else ("tcg,thread=multi", "max")
+    # qemu before 8.1 does not emulate on several threads what such a kernel does: it panics with "int3" now and then.
+    emulation = f"tcg,thread={'single' if machine.kernel_patches_itself else 'multi'}"
+    accel = ("kvm", "host") if machine.accel is Accel.KVM else (emulation, "max")
     # The host's kernel moves packets where it can, which an emulated CPU is too slow to gain from.
     vhost = machine.accel is Accel.KVM and os.access(_VHOST, os.R_OK | os.W_OK)
     arguments = (

@@ -118,6 +118,12 @@ def test_a_kernel_with_modules_gets_its_initramfs() -> None:
     assert "--initrd" not in lkvm_command(plain).arguments
 
 
+def test_a_kernel_that_patches_itself_is_emulated_on_one_thread() -> None:
+    emulated, kvm = (replace(machine(accel), kernel_patches_itself=True) for accel in (Accel.TCG, Accel.KVM))
+    assert value(qemu_command(emulated).arguments, "-accel") == "tcg,thread=single"
+    assert value(qemu_command(kvm).arguments, "-accel") == "kvm"
+
+
 def test_an_lkvm_without_the_channel() -> None:
     command = lkvm_command(replace(machine(Accel.KVM), channel=False))
     assert "--port" not in command.arguments

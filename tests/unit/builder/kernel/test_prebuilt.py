@@ -93,7 +93,7 @@ def test_debians_package(tmp_path: Path) -> None:
     context = run(config, tmp_path)
 
     assert {path.name for path in context.output.iterdir()} == {
-        *("bzImage", "vmlinux", "initramfs", "kernel.json", "copyright")
+        *("bzImage", "vmlinux", "initramfs", "kernel.json", "features.json", "copyright")
     }
     assert kernel.startswith((context.output / "vmlinux").read_bytes())
     assert context.facts["package"] == f"{PACKAGE} 6.1.9-1"
@@ -122,7 +122,9 @@ def test_the_initramfs_is_the_same_again(tmp_path: Path) -> None:
 def test_a_kernel_that_needs_no_modules(tmp_path: Path) -> None:
     config = own(tmp_path, bzimage(vmlinux(tmp_path)))
     assert not prebuilt.has_initramfs(config)
-    assert {path.name for path in run(config, tmp_path).output.iterdir()} == {"bzImage", "vmlinux", "kernel.json"}
+    assert {path.name for path in run(config, tmp_path).output.iterdir()} == {
+        *("bzImage", "vmlinux", "kernel.json", "features.json")
+    }
 
 
 def test_without_a_pvh_entry_qemu_boots_the_bzimage(tmp_path: Path) -> None:
