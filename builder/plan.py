@@ -11,7 +11,7 @@ from builder.flavor import Flavor, load
 from builder.graph import Plan, Product, Step
 from builder.hypervisor import lkvm, qemu
 from builder.kernel import build as kernel
-from builder.kernel import prebuilt
+from builder.kernel import features, prebuilt
 from builder.userland import packages
 from builder.userland import steps as userland
 
@@ -85,11 +85,11 @@ def _kernel(config: BuildConfig) -> tuple[Step, ...]:
 
 def _kernel_parts(config: BuildConfig, form: str) -> Iterator[image.Part]:
     """What an image has of the kernel, in the form that a hypervisor boots fastest where there is a choice."""
+    step = prebuilt.NAME if config.kernel == "prebuilt" else kernel.COMPILE_STEP
+    yield image.Part(step, form, KERNEL_IMAGE, "kernel")
+    yield image.Part(step, features.FEATURES, features.FEATURES_PATH, "kernel")
     if config.kernel != "prebuilt":
-        yield image.Part(kernel.COMPILE_STEP, form, KERNEL_IMAGE, "kernel")
         return
-    yield image.Part(prebuilt.NAME, form, KERNEL_IMAGE, "kernel")
-    yield image.Part(prebuilt.NAME, prebuilt.FEATURES, prebuilt.FEATURES_PATH, "kernel")
     if prebuilt.has_initramfs(config):
         yield image.Part(prebuilt.NAME, prebuilt.INITRAMFS, prebuilt.INITRAMFS, "kernel")
     if not config.kernel_image:

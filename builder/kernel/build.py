@@ -15,7 +15,7 @@ from builder import fetch, source
 from builder.config import BuildConfig
 from builder.errors import UserError
 from builder.graph import Json, Progress, Step, StepContext
-from builder.kernel import fragments, kernel_org, verify
+from builder.kernel import features, fragments, kernel_org, verify
 from builder.kernel.fragments import Setting
 from builder.source import SourceKind
 from builder.userland.packages import KERNEL_SOURCE_STEP, kernel_source_package, load_packages
@@ -37,8 +37,8 @@ _OBJECTS_PER_OPTION = 2.3
 def steps(config: BuildConfig) -> tuple[Step, ...]:
     """The steps for the kernel that `config` asks for.
 
-    The output of the last, `COMPILE_STEP`: `bzImage`, `vmlinux` (stripped, with a PVH entry), `config`, and `FACTS`.
-    Raises `UserError` at once for fragments that cannot be read or contradict each other.
+    The output of the last, `COMPILE_STEP`: `bzImage`, `vmlinux` (stripped, with a PVH entry), `config`, `FACTS`, and
+    `features.FEATURES`. Raises `UserError` at once for fragments that cannot be read or contradict each other.
     """
     merged = fragments.merge(*read_fragments(config))
     options: dict[str, Json] = {setting.symbol: setting.value for setting in merged.settings}
@@ -62,6 +62,7 @@ def steps(config: BuildConfig) -> tuple[Step, ...]:
         params={"options": options, "arch": config.arch},
         code=(
             "builder.kernel.build",
+            "builder.kernel.features",
             "builder.kernel.fragments",
             "builder.kernel.verify",
             "builder.source",
@@ -292,10 +293,12 @@ def _collect(ctx: StepContext, objects: Path) -> None:
     shutil.copyfile(objects / "arch" / "x86" / "boot" / "bzImage", ctx.output / "bzImage")
     ctx.execute(["strip", "--strip-all", "-o", ctx.output / "vmlinux", objects / "vmlinux"])
     shutil.copyfile(objects / ".config", ctx.output / "config")
+    options = verify.read_config(objects / ".config")
     facts: dict[str, Json] = {
         "version": (objects / "include" / "config" / "kernel.release").read_text().strip(),
-        "symbols": sum(value in {"y", "m"} for value in verify.read_config(objects / ".config").values()),
+        "symbols": sum(value in {"y", "m"} for value in options.values()),
     }
+    features.write(ctx.output, patches=features.patches_itself(options))
     (ctx.output / FACTS).write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n")
     for path in ctx.output.iterdir():
         path.chmod(0o644)

@@ -14,7 +14,7 @@ from builder.aci.kernelinfo import kernel_info, vmlinux_of
 from builder.config import BuildConfig
 from builder.errors import UserError
 from builder.graph import Json, Step, StepContext
-from builder.kernel import initramfs
+from builder.kernel import features, initramfs
 from builder.kernel.build import FACTS
 from builder.kernel.modules import Module, Modules
 from builder.userland.apt import DEBIAN_ARCHITECTURES
@@ -26,10 +26,6 @@ INITRAMFS = "initramfs"
 """The file in the output, and at the top of an image; a kernel without modules has none."""
 LICENSE = "copyright"
 """The file in the output where the kernel is Debian's."""
-FEATURES = "features.json"
-"""The file in the output that the launcher reads (stage1/run.py)."""
-FEATURES_PATH = "usr/lib/stage1/kernel.json"
-"""Where it goes in an image."""
 
 _PVH_ENTRY = "18"
 """Type of a note of the name Xen: XEN_ELFNOTE_PHYS32_ENTRY of include/xen/interface/elfnote.h."""
@@ -52,7 +48,7 @@ def step(config: BuildConfig) -> Step:
     """The step that takes a kernel.
 
     Its output: `vmlinux`, which qemu enters by PVH where the kernel can be entered so; `bzImage`, unless the person's
-    kernel is none; `FACTS`; `FEATURES`; and where they apply `initramfs` and `copyright`.
+    kernel is none; `FACTS`; `features.FEATURES`; and where they apply `initramfs` and `copyright`.
     """
     own = tuple(Path(path) for path in (config.kernel_image, config.kernel_modules) if path)
     return Step(
@@ -64,7 +60,7 @@ def step(config: BuildConfig) -> Step:
         files=(_lists(config), *guest.sources(config, guest.INITRAMFS), *own),
         params={"arch": config.arch, "image": config.kernel_image, "modules": config.kernel_modules},
         code=(
-            *(f"builder.kernel.{name}" for name in ("prebuilt", "initramfs", "modules", "cpio")),
+            *(f"builder.kernel.{name}" for name in ("prebuilt", "features", "initramfs", "modules", "cpio")),
             "builder.aci.kernelinfo",
             "builder.guest",
             "builder.freestanding",
@@ -102,7 +98,7 @@ def _run(context: StepContext) -> None:
         facts["modules"] = [module.name for module in modules]
     (context.output / FACTS).write_text(json.dumps(facts, indent=2, sort_keys=True) + "\n")
     # Kernels of distributions have jump labels, and nothing in a kernel's file says that one has none.
-    (context.output / FEATURES).write_text(json.dumps({"patches_itself": True}) + "\n")
+    features.write(context.output, patches=True)
     for path in context.output.iterdir():
         path.chmod(0o644)
     for key, value in facts.items():

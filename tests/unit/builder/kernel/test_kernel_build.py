@@ -16,6 +16,7 @@ from builder.config import BuildConfig
 from builder.errors import UserError
 from builder.graph import Step
 from builder.kernel.build import COMPILE_STEP, FACTS, SOURCE_STEP, steps
+from builder.kernel.features import FEATURES
 from tests.unit.builder.stepping import PlainContext
 from tests.unit.builder.synthetic import make_config
 
@@ -96,12 +97,13 @@ def test_everything_that_a_hypervisor_may_boot(tmp_path: Path, source: Path) -> 
         context = build(make_project(tmp_path, source), tmp_path / "step")
     finally:
         os.umask(before)
-    assert {path.name for path in context.output.iterdir()} == {"bzImage", "vmlinux", "config", FACTS}
+    assert {path.name for path in context.output.iterdir()} == {*("bzImage", "vmlinux", "config", FACTS, FEATURES)}
     assert (context.output / "bzImage").read_text() == "x86_64 Thu Jan 01 00:00:00 UTC 2026 mkstage1 cc\n"
     assert {path.stat().st_mode & 0o777 for path in context.output.iterdir()} == {0o644}
     options = (context.output / "config").read_text()
     assert sorted(options.split()) == ["CONFIG_AUTOFS_FS=y", "CONFIG_NET=y", "CONFIG_OVERLAY_FS=y"]
     assert json.loads((context.output / FACTS).read_text()) == {"symbols": 3, "version": "6.1.99"}
+    assert json.loads((context.output / FEATURES).read_text()) == {"patches_itself": False}
     assert context.facts == {"symbols": 3, "version": "6.1.99", "patches": [], "overrides": []}
     assert any("AUTOFS4_FS is AUTOFS_FS" in notice for notice in context.notices)
     assert not (source / "objects").exists()
