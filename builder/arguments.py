@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from builder.errors import UserError
 from builder.options import OPTIONS, VARIABLES, Content, Option, Spelling
@@ -18,6 +19,7 @@ from builder.options import OPTIONS, VARIABLES, Content, Option, Spelling
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://.")
 _WIDTH = 100
+_SEPARATORS = MappingProxyType({Content.PATHS: ",", Content.SEARCH_PATH: ":"})
 
 
 @dataclass(frozen=True)
@@ -159,8 +161,9 @@ def _contents(option: Option, text: str, cwd: Path) -> str:
         raise UserError(f"{option.flag} has a control character in its value {text!r}")
     if option.content is Content.TEXT or not text:
         return text
-    if option.content is Content.PATHS:
-        return ",".join(_absolute(item, cwd) for item in text.split(",") if item)
+    if option.content in _SEPARATORS:
+        separator = _SEPARATORS[option.content]
+        return separator.join(_absolute(item, cwd) for item in text.split(separator) if item)
     if option.content is Content.SOURCE and (text in option.choices or is_url(text)):
         return text
     return _absolute(text, cwd)

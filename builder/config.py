@@ -35,6 +35,8 @@ class BuildConfig:
     arch: str
     """appc architecture of the images, "amd64"; the name of a folder in kernel-configs/."""
     flavors: tuple[str, ...]
+    flavors_path: tuple[Path, ...]
+    """Folders with flavors besides those of the source tree."""
     flavors_version: str
     """Version label of every image (--with-stage1-flavors-version-override, else `version`)."""
     default_stage1_name: str
@@ -51,9 +53,12 @@ class BuildConfig:
     kernel_modules: str
     """Path of the folder with the modules of `kernel_image`; empty where it needs none."""
     kernel_src: str
-    """"debian", or the path of a directory or tarball, or an https URL."""
-    kernel_version: str
-    """Series ("6.1") for Debian's source, full version ("6.1.190") for a kernel.org tarball; empty for a path."""
+    """The path of a directory or tarball, or an https URL; empty where the version says it, a series ("6.1") being
+    Debian's source and a full version ("6.1.190") a tarball of kernel.org."""
+    kernel_versions: tuple[str, ...]
+    """Versions of Linux, with an image for each; at most one with `kernel_src`."""
+    kernel_versions_asked: bool
+    """They hold for flavors too that name versions of their own."""
     kernel_fragments: tuple[Path, ...]
     """Fragments of the user's own, merged after those of kernel-configs/."""
     lkvm_program: str

@@ -1,114 +1,200 @@
-"""A flavor: the folder of data and templates that says what an image is made of."""
+"""A flavor: the folder of data and templates that says what an image is made of.
+
+Standard library only: configure.py uses it before anything is installed.
+"""
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
-from typing import Any
 
+from builder import flavor_file
 from builder.errors import UserError
+from builder.flavor_file import FLAVOR_FILE, SCHEMA, Item, Items, Merge, Type
 
-FLAVOR_FILE = "flavor.toml"
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_PREFIX = "coreos.com/rkt/stage1-"
+"""Of the name of an image whose flavor names none, as in rkt."""
+_BASE = "kvm"
+"""The flavor whose steps need no name of their own."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One flavor of a lineage: its folder, and what its own flavor.toml says."""
+
+    name: str
+    folder: Path
+    items: Items
 
 
 @dataclass(frozen=True)
 class Flavor:
-    """What `flavors/<name>/flavor.toml` says. Paths of the image are relative to its root."""
+    """A flavor with all that it extends."""
 
     name: str
-    folder: Path
-    summary: str
-    manifest_name: str
-    """ACName of the images (appc spec 0.8.11, AC Name Type)."""
-    manifest_template: Path
-    kernels: Mapping[str, str]
-    """Hypervisor -> the form of the kernel that it boots, a file of the kernel step's output."""
-    directories: tuple[PurePosixPath, ...]
-    symlinks: Mapping[PurePosixPath, str]
-    trees: Mapping[Path, PurePosixPath]
-    """Folder of the flavor -> folder of the image."""
+    lineage: tuple[Layer, ...]
+    """What it extends, the base first, and at last itself."""
+    items: Items
+    """What all of them say together. A key that nobody names is absent."""
+
+    @property
+    def folder(self) -> Path:
+        """The flavor's own folder."""
+        return self.lineage[-1].folder
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every flavor.toml that was read."""
+        return tuple(layer.folder / FLAVOR_FILE for layer in self.lineage)
+
+    def text(self, key: str, default: str = "") -> str:
+        """The value of a key that holds one string."""
+        return self.items[key][-1].value if key in self.items else default
+
+    def flag(self, key: str, *, default: bool) -> bool:
+        """The value of a key that holds true or false."""
+        return self.items[key][-1].value == "true" if key in self.items else default
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """The value of a key that holds an array."""
+        return tuple(item.value for item in self.items.get(key, ()))
+
+    def table(self, key: str) -> Mapping[str, str]:
+        """The value of a key that holds a table."""
+        return MappingProxyType({item.key: item.value for item in self.items.get(key, ())})
+
+    def paths(self, key: str) -> tuple[Path, ...]:
+        """The value of a key that holds an array of files of a flavor's folder."""
+        return tuple(item.folder / item.value for item in self.items.get(key, ()))
+
+    @property
+    def summary(self) -> str:
+        """What it is, in one line."""
+        return self.text("summary")
+
+    @property
+    def manifest_name(self) -> str:
+        """ACName of the images (appc spec 0.8.11, AC Name Type)."""
+        return self.text("manifest.name", _PREFIX + self.name)
+
+    @property
+    def manifest_template(self) -> Path:
+        """The template of the image manifest. Raises `UserError` where no flavor of the lineage has one."""
+        if "manifest.template" not in self.items:
+            raise UserError(
+                f"{self.files[-1]}: manifest.template is missing",
+                hint=f'name a template, or a flavor to change: extends = "{_BASE}"',
+            )
+        (template,) = self.paths("manifest.template")
+        return template
+
+    @property
+    def hypervisors(self) -> tuple[str, ...]:
+        """Those that it can be built for."""
+        return self.texts("hypervisors") or tuple(self.table("kernel.forms"))
+
+    @property
+    def directories(self) -> tuple[PurePosixPath, ...]:
+        """Directories of the image, relative to its root as all its paths."""
+        return tuple(map(PurePosixPath, self.texts("rootfs.directories")))
+
+    @property
+    def trees(self) -> tuple[tuple[Path, PurePosixPath], ...]:
+        """Folders of flavors and where they go, the base first."""
+        return tuple((item.folder / item.key, PurePosixPath(item.value)) for item in self.items.get("rootfs.trees", ()))
+
+    @property
+    def modes(self) -> Mapping[str, int]:
+        """Modes of paths of the image that are not the usual ones."""
+        return {path: int(mode, 8) for path, mode in self.table("rootfs.modes").items()}
+
+    def part(self, name: str) -> Path:
+        """The folder with the data of a part that is not in flavor.toml, such as the lists of qemu's files: that of
+        the nearest flavor of the lineage which has one. Raises `UserError` where none has."""
+        for layer in reversed(self.lineage):
+            if (layer.folder / name).is_dir():
+                return layer.folder / name
+        raise UserError(f"flavor {self.name} has no folder {name}", hint=f'let it extend one that has: "{_BASE}"')
+
+    def owner_suffix(self, table: str) -> str:
+        """What distinguishes the steps of a part that several flavors share: empty where it is that of the flavor
+        kvm, else "-NAME" of the flavor that last changed something in the table "kernel" or "userland"."""
+        for layer in reversed(self.lineage):
+            if layer is self.lineage[0] or any(key.startswith(f"{table}.") for key in layer.items):
+                return "" if layer.name == _BASE else f"-{layer.name}"
+        raise AssertionError("a lineage is never empty")
 
 
-def load(folder: Path) -> Flavor:
-    """Read a flavor's folder. Raises `UserError` that names the file and the key at fault."""
-    path = folder / FLAVOR_FILE
-    try:
-        table = _Table(path, "", tomllib.loads(path.read_text()))
-    except FileNotFoundError as error:
-        raise UserError(f"{folder} is no flavor: it has no {FLAVOR_FILE}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: {error}") from error
-    manifest, rootfs, hypervisors = (table.table(key) for key in ("manifest", "rootfs", "hypervisors"))
-    flavor = Flavor(
-        name=folder.name,
-        folder=folder,
-        summary=table.text("summary"),
-        manifest_name=manifest.text("name"),
-        manifest_template=_own(path, folder, manifest.text("template")),
-        kernels=MappingProxyType({name: hypervisors.table(name).text("kernel") for name in hypervisors.rest()}),
-        directories=tuple(_inside(path, item) for item in rootfs.texts("directories")),
-        symlinks=MappingProxyType({_inside(path, k): v for k, v in rootfs.table("symlinks").mapping().items()}),
-        trees=MappingProxyType(
-            {_own(path, folder, k): _inside(path, v) for k, v in rootfs.table("trees").mapping().items()}
-        ),
-    )
-    for leftover in (manifest, rootfs, table):
-        leftover.refuse_rest()
-    return flavor
+@dataclass(frozen=True)
+class Flavors:
+    """Where flavors are found: folders of their folders."""
+
+    roots: tuple[Path, ...]
+
+    @classmethod
+    def of(cls, srcdir: Path, further: tuple[Path, ...] = ()) -> Flavors:
+        """Those of a source tree, and those of further folders."""
+        return cls((srcdir / "flavors", *further))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all of them, sorted."""
+        return tuple(sorted({path.parent.name for root in self.roots for path in root.glob(f"*/{FLAVOR_FILE}")}))
+
+    def folder(self, name: str) -> Path:
+        """The folder of a flavor. Raises `UserError` where there is none, and where there are two."""
+        found = [root / name for root in self.roots if _NAME.fullmatch(name) and (root / name / FLAVOR_FILE).is_file()]
+        if not found:
+            raise UserError(
+                f'there is no flavor "{name}" in {", ".join(map(str, self.roots))}',
+                hint=f"known are {', '.join(self.names)}; see --with-stage1-flavors-path",
+            )
+        if len(found) > 1:
+            raise UserError(
+                f'flavor "{name}" is in {found[0].parent} and in {found[1].parent}',
+                hint="give one of them another name",
+            )
+        return found[0]
+
+    def load(self, name: str) -> Flavor:
+        """Read a flavor with all that it extends. Raises `UserError` that names file, line and key at fault."""
+        lineage: list[Layer] = []
+        wanted, whence = name, ""
+        while wanted:
+            if any(layer.name == wanted for layer in lineage):
+                raise UserError(f'{whence}: flavor "{wanted}" extends itself', hint="let a flavor extend another one")
+            try:
+                folder = self.folder(wanted)
+            except UserError as error:
+                raise UserError(f"{whence}: {error}" if whence else str(error), hint=error.hint) from error
+            layer = Layer(wanted, folder, flavor_file.read(folder))
+            lineage.insert(0, layer)
+            above = layer.items.get("extends")
+            wanted, whence = (above[0].value, above[0].where) if above else ("", "")
+        return Flavor(name, tuple(lineage), MappingProxyType(dict(_together(lineage))))
+
+    def load_all(self, names: tuple[str, ...]) -> tuple[Flavor, ...]:
+        """Read several."""
+        return tuple(map(self.load, names))
 
 
-def _inside(path: Path, text: str) -> PurePosixPath:
-    inner = PurePosixPath(text)
-    if inner.is_absolute() or ".." in inner.parts:
-        raise UserError(f"{path}: {text!r} leaves the image", hint="write paths relative to the root of the image")
-    return inner
-
-
-def _own(path: Path, folder: Path, text: str) -> Path:
-    own = folder / text
-    if not own.resolve().is_relative_to(folder.resolve()):
-        raise UserError(f"{path}: {text!r} is outside the flavor's folder")
-    if not own.exists():
-        raise UserError(f"{path}: {text!r} does not exist in {folder}")
-    return own
-
-
-class _Table:
-    """One table of the file, which remembers what was asked of it so that unknown keys can be refused."""
-
-    def __init__(self, path: Path, name: str, values: dict[str, Any]) -> None:
-        self._path, self._name, self._values = path, name, dict(values)
-
-    def _take(self, key: str, kind: type, what: str) -> Any:
-        full = f"{self._name}.{key}".lstrip(".")
-        if key not in self._values:
-            raise UserError(f"{self._path}: {full} is missing")
-        value = self._values.pop(key)
-        if not isinstance(value, kind):
-            raise UserError(f"{self._path}: {full} must be {what}")
-        return value
-
-    def text(self, key: str) -> str:
-        return str(self._take(key, str, "a string"))
-
-    def texts(self, key: str) -> list[str]:
-        values = self._take(key, list, "a list of strings")
-        if not all(isinstance(value, str) for value in values):
-            raise UserError(f"{self._path}: {self._name}.{key} must be a list of strings")
-        return list(values)
-
-    def table(self, key: str) -> _Table:
-        return _Table(self._path, f"{self._name}.{key}".lstrip("."), self._take(key, dict, "a table"))
-
-    def mapping(self) -> dict[str, str]:
-        return {key: self.text(key) for key in list(self._values)}
-
-    def rest(self) -> list[str]:
-        return list(self._values)
-
-    def refuse_rest(self) -> None:
-        for key in self._values:
-            raise UserError(f"{self._path}: unknown key {self._name + '.' + key if self._name else key}")
+def _together(lineage: list[Layer]) -> Iterator[tuple[str, tuple[Item, ...]]]:
+    for key in SCHEMA:
+        said = [layer.items[key.name] for layer in lineage if key.name in layer.items]
+        own = lineage[-1].items.get(key.name)
+        if key.merge is Merge.OWN:
+            if own:
+                yield key.name, own
+        elif said and (key.merge is Merge.REPLACE or key.type in (Type.TEXT, Type.FLAG)):
+            yield key.name, said[-1]
+        elif said:
+            # A key that is a folder's name is another one in each flavor.
+            by_folder = key.holds.startswith("file")
+            items = {
+                (item.folder if by_folder else None, item.key or item.value): item for items in said for item in items
+            }
+            yield key.name, tuple(items.values())

@@ -135,7 +135,7 @@ class Plan:
     products: tuple[Product, ...] = ()
 
 
-_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_NAME = re.compile(r"[a-z0-9]+([.-][a-z0-9]+)*")
 _HEAVY_WEIGHT = 10
 
 
@@ -146,7 +146,7 @@ class Graph:
         self.steps: dict[str, Step] = {}
         for step in plan.steps:
             if not _NAME.fullmatch(step.name):
-                raise ValueError(f"step {step.name!r}: a name is lower case words joined by hyphens")
+                raise ValueError(f"step {step.name!r}: a name is lower case words joined by hyphens or dots")
             if step.name in self.steps:
                 raise ValueError(f"two steps are named {step.name}")
             self.steps[step.name] = step

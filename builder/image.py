@@ -11,10 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from builder import launch_rules
 from builder.aci.components import COMPONENTS_PATH
 from builder.config import BuildConfig
-from builder.flavor import FLAVOR_FILE, Flavor
-from builder.graph import Scope, Step, StepContext
+from builder.errors import UserError
+from builder.flavor import Flavor
+from builder.graph import Json, Scope, Step, StepContext
 from builder.sign import DEVELOPMENT_KEY_FILE, NO_KEY, SIGNATURE_SUFFIX, SIGNING_KEY_FILE
 from builder.userland.selection import COMPONENTS
 from builder.version import VERSION
@@ -25,12 +27,7 @@ MANIFEST = "manifest"
 ROOTFS = "rootfs"
 
 
-def flavor_step_name(flavor: Flavor) -> str:
-    """Name of the step that renders a flavor: "flavor-kvm"."""
-    return f"flavor-{flavor.name}"
-
-
-def flavor_step(config: BuildConfig, flavor: Flavor, values: Mapping[str, str]) -> Step:
+def flavor_step(config: BuildConfig, flavor: Flavor, values: Mapping[str, Json]) -> Step:
     """The step that renders what a flavor brings. Its output: `rootfs` and `manifest`."""
 
     def run(context: StepContext) -> None:
@@ -38,8 +35,13 @@ def flavor_step(config: BuildConfig, flavor: Flavor, values: Mapping[str, str]) 
         from builder.rootfs import fill
 
         fill(flavor, context.output / ROOTFS, values)
+        launch_rules.write(flavor, context.output / ROOTFS)
         manifest = stage1_manifest(
-            flavor.manifest_template, name=flavor.manifest_name, version=config.flavors_version, arch=config.arch
+            flavor.manifest_template,
+            name=flavor.manifest_name,
+            version=config.flavors_version,
+            arch=config.arch,
+            annotations=flavor.table("manifest.annotations"),
         )
         (context.output / MANIFEST).write_bytes(manifest)
 
@@ -48,10 +50,18 @@ def flavor_step(config: BuildConfig, flavor: Flavor, values: Mapping[str, str]) 
         label="RENDER",
         summary=f"units, entry points and files of {flavor.name}",
         run=run,
-        files=(flavor.folder / FLAVOR_FILE, flavor.manifest_template, *flavor.trees),
+        files=(*flavor.files, flavor.manifest_template, *(tree for tree, _ in flavor.trees)),
         params={"version": config.flavors_version, "arch": config.arch, "values": dict(values)},
-        code=("builder.image", "builder.flavor", "builder.rootfs", "builder.templates", "builder.aci.manifest"),
+        code=(
+            *("builder.image", "builder.flavor", "builder.flavor_file", "builder.launch_rules"),
+            *("builder.rootfs", "builder.templates", "builder.aci.manifest"),
+        ),
     )
+
+
+def flavor_step_name(flavor: Flavor) -> str:
+    """Name of the step that renders a flavor: "flavor-kvm"."""
+    return f"flavor-{flavor.name}"
 
 
 @dataclass(frozen=True)
@@ -66,9 +76,9 @@ class Part:
 
 
 def aci_step(
-    config: BuildConfig, flavor: Flavor, hypervisor: str, layers: Mapping[str, str], parts: Sequence[Part]
+    config: BuildConfig, flavor: Flavor, variant: str, layers: Mapping[str, str], parts: Sequence[Part]
 ) -> Step:
-    """The step that archives one image. Its output: `stage1.aci`.
+    """The step that archives one image, the `variant` of a flavor: "qemu". Its output: `stage1.aci`.
 
     `layers` maps each step whose `rootfs` goes into the image to the component that its files count as where the
     step itself does not say; `parts` are single files besides.
@@ -78,6 +88,8 @@ def aci_step(
         from builder.aci.archive import Compression, write_aci
 
         own = context.scratch / "own"
+        roots = [context.inputs[name] / ROOTFS for name in layers]
+        _check_services(flavor, roots)
         components = _components(context, layers) | {part.path: part.component for part in parts}
         _place_parts(context, parts, own)
         path = own / COMPONENTS_PATH
@@ -87,9 +99,10 @@ def aci_step(
             result = write_aci(
                 context.output / ARCHIVE,
                 (context.inputs[flavor_step_name(flavor)] / MANIFEST).read_bytes(),
-                [*(context.inputs[name] / ROOTFS for name in layers), own],
+                [*roots, own],
                 epoch=context.epoch,
                 compression=Compression(config.aci_compression),
+                modes=flavor.modes,
                 progress=progress,
             )
         context.record("image_id", result.image_id)
@@ -99,15 +112,17 @@ def aci_step(
         context.record("components", dict(result.components))
 
     return Step(
-        name=f"aci-{flavor.name}-{hypervisor}",
+        name=f"aci-{flavor.name}-{variant}",
         label="ACI",
-        summary=f"archive the {flavor.name} image for {hypervisor}",
+        summary=f"archive the {flavor.name} image for {variant}",
         run=run,
         needs=(*layers, *(part.step for part in parts)),
         params={
             "compression": config.aci_compression,
             "layers": dict(layers),
             "parts": [[part.step, part.file, part.path, part.component] for part in parts],
+            "modes": {**flavor.modes},
+            "services": list(flavor.texts("guest.services")),
         },
         code=("builder.image", "builder.aci"),
     )
@@ -157,6 +172,17 @@ def public_key_name(config: BuildConfig) -> str:
 def signature_name(file: str) -> str:
     """Name of the signature of an image: "stage1-kvm.aci.asc"."""
     return file + SIGNATURE_SUFFIX
+
+
+def _check_services(flavor: Flavor, roots: Sequence[Path]) -> None:
+    """Refuse a unit that is to be started and that nothing brings: systemd would go on without a word."""
+    for item in flavor.items.get("guest.services", ()):
+        unit = f"{launch_rules.UNITS}/{item.value}"
+        if not any((root / unit).is_file() for root in roots):
+            raise UserError(
+                f"{item.where}: {item.value} is to be started, and the image has no /{unit}",
+                hint="put it into a folder that rootfs.trees names, or take it from a package",
+            )
 
 
 def _place_parts(context: StepContext, parts: Sequence[Part], root: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from builder.config import BuildConfig
 from builder.errors import UserError
+from builder.flavor import Flavor
 from builder.graph import Step, StepContext
 from builder.process import CommandError
 from builder.userland import steps as userland
@@ -19,7 +20,6 @@ from builder.userland.selection import Selection, add_licenses, read_lines
 NAME = "launcher"
 ARCHIVE = "usr/lib/stage1/stage1.pyz"
 
-_PART = "launcher"
 _PACKAGE = "stage1"
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 _LIBRARY_LEVEL = 2
@@ -27,19 +27,24 @@ _LIBRARY_LEVEL = 2
 _OWN_LEVEL = 0
 
 
-def step(config: BuildConfig) -> Step:
-    """The step that packs the launcher. It needs the interpreter in the output of the step `userland`.
+def name_of(flavor: Flavor) -> str:
+    """Name of the step of a flavor, whose userland says what need not be packed again."""
+    return NAME + flavor.owner_suffix(userland.NAME)
+
+
+def step(config: BuildConfig, flavor: Flavor) -> Step:
+    """The step that packs the launcher. It needs the interpreter in the output of the flavor's step `userland`.
 
     Its output: `rootfs`, with `usr/lib/stage1/stage1.pyz` and modules below `usr/lib/python3.11`, and
     `components.json`.
     """
     return Step(
-        name=NAME,
+        name=name_of(flavor),
         label="LAUNCHER",
         summary="pack stage1 and the Python modules that it imports",
-        run=_run,
-        needs=(USERLAND_STEP, userland.NAME),
-        files=(config.srcdir / _PACKAGE, userland.lists_of(config, _PART)),
+        run=lambda context: _run(context, flavor),
+        needs=(USERLAND_STEP, userland.name_of(flavor)),
+        files=(config.srcdir / _PACKAGE, flavor.part(NAME)),
         params={"arch": config.arch},
         code=("builder.launcher", "builder.bytecode", *userland.CODE),
     )
@@ -78,8 +83,7 @@ def write_archive(target: Path, files: Mapping[str, Path]) -> None:
 class _Interpreter:
     """The image's own interpreter, started through its own loader, with the whole library beside it."""
 
-    def __init__(self, context: StepContext, tree: PackageTree) -> None:
-        rootfs = context.inputs[userland.NAME] / "rootfs"
+    def __init__(self, context: StepContext, tree: PackageTree, rootfs: Path) -> None:
         libraries = rootfs / userland.library_directory(context.config.arch)
         loader = userland.loader_of(rootfs)
         python = rootfs / "usr/bin/python3"
@@ -102,10 +106,11 @@ class _Interpreter:
         return self._context.execute([*self._argv, Path(__file__).with_name("bytecode.py"), *words], env=env)
 
 
-def _run(context: StepContext) -> None:
-    folder = userland.lists_of(context.config, _PART)
-    tree = userland.unpack_part(context, folder, USERLAND_STEP)
-    interpreter = _Interpreter(context, tree)
+def _run(context: StepContext, flavor: Flavor) -> None:
+    folder = flavor.part(NAME)
+    below = context.inputs[userland.name_of(flavor)]
+    tree = userland.unpack_part(context, userland.package_names(folder), USERLAND_STEP)
+    interpreter = _Interpreter(context, tree, below / "rootfs")
     # An extension module that no list names shall be missing here as it is in the image.
     (interpreter.library / "lib-dynload").rename(context.scratch / "lib-dynload")
     package = context.config.srcdir / _PACKAGE
@@ -129,7 +134,7 @@ def _run(context: StepContext) -> None:
     # an empty archive: modules load faster from a directory.
     write_archive(landmark, {})
     selection.add_file(f"usr/lib/{interpreter.version.replace('.', '')}.zip", landmark, "python")
-    selection.without(userland.paths_of(context.inputs[userland.NAME])).write(context.output)
+    selection.without(userland.paths_of(below)).write(context.output)
 
 
 def _trace(context: StepContext, interpreter: _Interpreter, package: Path, folder: Path) -> list[Path]:

@@ -34,6 +34,8 @@ class Content(Enum):
     PATH = "path"
     PATHS = "paths"
     """Paths separated by commas."""
+    SEARCH_PATH = "search-path"
+    """Paths separated by colons."""
     SOURCE = "source"
     """A keyword of `choices`, a URL, or else a path."""
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
-from builder import guest, image, launcher, rkt
+from builder import guest, image, launch_rules, launcher, rkt
 from builder.config import BuildConfig
 from builder.errors import UserError
-from builder.flavor import Flavor, load
-from builder.graph import Plan, Product, Step
+from builder.flavor import Flavor, Flavors
+from builder.graph import Json, Plan, Product, Step
 from builder.hypervisor import lkvm, qemu
 from builder.kernel import build as kernel
 from builder.kernel import features, prebuilt
+from builder.kernel.spec import KernelSpec, specs_of
+from builder.naming import Variant, variants
 from builder.userland import packages
 from builder.userland import steps as userland
 
@@ -21,74 +24,106 @@ KERNEL_IMAGE = "kernel_image"
 """Name of the kernel at the top of an image, as rkt 1.27 and later name it."""
 
 
+@dataclass(frozen=True)
+class _Image:
+    """One image to be made."""
+
+    flavor: Flavor
+    variant: Variant
+    kernel: KernelSpec | None
+    """None for a prebuilt one."""
+
+
 def plan(config: BuildConfig) -> Plan:
     """Every step of the flavors and hypervisors that the configuration names, and what lands in `bin/`.
 
     Raises `UserError` for a flavor's folder that cannot be read.
     """
-    flavors = [load(config.srcdir / "flavors" / name) for name in config.flavors]
+    flavors = Flavors.of(config.srcdir, config.flavors_path).load_all(config.flavors)
     if not flavors:
         return Plan(())
-    steps = [rkt.step(config), *_packages(config), *_kernel(config), userland.step(config), launcher.step(config)]
-    steps.append(guest.step(config))
-    if "lkvm" in config.hypervisors:
-        steps += lkvm.steps(config)
-    if "qemu" in config.hypervisors:
-        steps.append(qemu.step(config))
+    images = [one for flavor in flavors for one in _images(config, flavor)]
+    steps = {step.name: step for step in _steps(config, flavors, images)}
     products = [Product(rkt.NAME, rkt.PROGRAM, rkt.PROGRAM)]
-    for flavor in flavors:
-        flavored = image.flavor_step(config, flavor, _values(config, flavor))
-        steps.append(flavored)
-        for hypervisor in config.hypervisors:
-            file = _file_name(config, flavor, hypervisor)
-            archive = _archive(config, flavor, hypervisor, flavored)
-            steps.append(archive)
-            products.append(Product(archive.name, image.ARCHIVE, file))
-            if image.signed(config):
-                signature = image.sign_step(config, archive, file)
-                steps.append(signature)
-                products.append(Product(signature.name, image.signature_name(file), image.signature_name(file)))
-        products += _links(config, flavor)
+    for one in images:
+        archive = _archive(config, one)
+        steps[archive.name] = archive
+        products.append(Product(archive.name, image.ARCHIVE, one.variant.file))
+        if image.signed(config):
+            signature = image.sign_step(config, archive, one.variant.file)
+            steps[signature.name] = signature
+            name = image.signature_name(one.variant.file)
+            products.append(Product(signature.name, name, name))
+    products += _links(config, images)
     if image.signed(config):
-        signatures = [step for step in steps if step.name.startswith("sign-")]
         key = image.public_key_name(config)
-        products.append(Product(signatures[0].name, key, key))
-    return Plan(tuple(steps), tuple(products))
+        products.append(Product(next(name for name in steps if name.startswith("sign-")), key, key))
+    return Plan(tuple(steps.values()), tuple(products))
 
 
-def _packages(config: BuildConfig) -> Iterator[Step]:
+def _images(config: BuildConfig, flavor: Flavor) -> Iterator[_Image]:
+    if config.kernel == "prebuilt":
+        for key in ("kernel.fragments", "kernel.patches", "kernel.versions"):
+            if key in flavor.items:
+                raise UserError(
+                    f"{flavor.items[key][0].where}: flavor {flavor.name} has a kernel of its own, and the kernel is "
+                    "prebuilt",
+                    hint="leave out --with-stage1-kernel=prebuilt",
+                )
+    kernels = {} if config.kernel == "prebuilt" else {spec.version: spec for spec in specs_of(config, flavor)}
+    for variant in variants(config, flavor):
+        yield _Image(flavor, variant, kernels.get(variant.version))
+
+
+def _steps(config: BuildConfig, flavors: Iterable[Flavor], images: Iterable[_Image]) -> Iterator[Step]:
+    """All but those of single images; where flavors share a step it comes more than once."""
+    yield rkt.step(config)
+    kernels = {one.kernel.compile_step: one.kernel for one in images if one.kernel}
+    yield from _packages(config, flavors, kernels.values())
+    if config.kernel == "prebuilt":
+        yield prebuilt.step(config)
+    for spec in kernels.values():
+        yield from kernel.steps(config, spec)
+    for flavor in flavors:
+        yield userland.step(config, flavor)
+        yield launcher.step(config, flavor)
+    yield guest.step(config)
+    hypervisors = {one.variant.hypervisor for one in images}
+    if "lkvm" in hypervisors:
+        yield from lkvm.steps(config)
+    for flavor in flavors:
+        if any(one.flavor is flavor and one.variant.hypervisor == "qemu" for one in images):
+            yield qemu.step(config, flavor)
+        yield image.flavor_step(config, flavor, _values(config, flavor))
+
+
+def _packages(config: BuildConfig, flavors: Iterable[Flavor], kernels: Iterable[KernelSpec]) -> Iterator[Step]:
     """The steps that resolve and fetch packages: one resolution, and a download for each part that can change."""
-    guest = {
-        name for part in ("userland", "launcher") for name in userland.package_names(userland.lists_of(config, part))
-    }
-    downloads = [packages.download_step(packages.USERLAND_STEP, guest, "the packages of the userland")]
-    wanted = set(guest)
+    guests = {name for flavor in flavors for name in userland.packages_of(flavor)}
+    guests |= {name for flavor in flavors for name in userland.package_names(flavor.part(launcher.NAME))}
+    downloads = [packages.download_step(packages.USERLAND_STEP, guests, "the packages of the userland")]
+    wanted = set(guests)
     if "qemu" in config.hypervisors:
-        names = userland.package_names(userland.lists_of(config, "qemu"))
+        names = {name for flavor in flavors for name in userland.package_names(flavor.part(qemu.NAME))}
         downloads.append(packages.download_step(packages.QEMU_STEP, names, "the packages of qemu"))
-        wanted |= set(names)
+        wanted |= names
     metas: list[str] = []
     if config.kernel == "prebuilt" and not config.kernel_image:
         metas = [prebuilt.meta_package(config)]
         downloads.append(packages.download_step(packages.KERNEL_STEP, metas, metas[0]))
-    elif config.kernel_src == "debian":
-        name = packages.kernel_source_package(config)
-        downloads.append(packages.download_step(packages.KERNEL_SOURCE_STEP, [name], name))
+    for name in sorted({spec.package for spec in kernels if spec.package}):
+        downloads.append(packages.download_step(packages.kernel_source_step(name), [name], name))
         wanted.add(name)
     yield packages.resolve_step(config, wanted, metas)
     yield from downloads
 
 
-def _kernel(config: BuildConfig) -> tuple[Step, ...]:
-    return (prebuilt.step(config),) if config.kernel == "prebuilt" else kernel.steps(config)
-
-
-def _kernel_parts(config: BuildConfig, form: str) -> Iterator[image.Part]:
+def _kernel_parts(config: BuildConfig, spec: KernelSpec | None, form: str) -> Iterator[image.Part]:
     """What an image has of the kernel, in the form that a hypervisor boots fastest where there is a choice."""
-    step = prebuilt.NAME if config.kernel == "prebuilt" else kernel.COMPILE_STEP
+    step = spec.compile_step if spec else prebuilt.NAME
     yield image.Part(step, form, KERNEL_IMAGE, "kernel")
     yield image.Part(step, features.FEATURES, features.FEATURES_PATH, "kernel")
-    if config.kernel != "prebuilt":
+    if spec:
         return
     if prebuilt.has_initramfs(config):
         yield image.Part(prebuilt.NAME, prebuilt.INITRAMFS, prebuilt.INITRAMFS, "kernel")
@@ -96,26 +131,23 @@ def _kernel_parts(config: BuildConfig, form: str) -> Iterator[image.Part]:
         yield image.Part(prebuilt.NAME, prebuilt.LICENSE, f"usr/share/doc/linux/{prebuilt.LICENSE}", "licenses")
 
 
-def _archive(config: BuildConfig, flavor: Flavor, hypervisor: str, flavored: Step) -> Step:
-    if hypervisor not in flavor.kernels:
-        raise UserError(
-            f"flavor {flavor.name} cannot be built with {hypervisor}",
-            hint=f"{flavor.folder / 'flavor.toml'} knows {', '.join(flavor.kernels)}",
-        )
-    layers = {userland.NAME: "userland", launcher.NAME: "launcher", flavored.name: "flavor"}
+def _archive(config: BuildConfig, one: _Image) -> Step:
+    flavor, hypervisor = one.flavor, one.variant.hypervisor
+    layers = {userland.name_of(flavor): "userland", launcher.name_of(flavor): "launcher"}
     parts = [
-        *_kernel_parts(config, flavor.kernels[hypervisor]),
+        *_kernel_parts(config, one.kernel, flavor.table("kernel.forms")[hypervisor]),
         image.Part(guest.NAME, guest.PROGRAM, guest.PATH, "launcher"),
     ]
     if hypervisor == "lkvm":
         parts.append(image.Part(lkvm.NAME, lkvm.PROGRAM, "lkvm", "lkvm"))
         parts.append(image.Part(lkvm.NAME, lkvm.FEATURES, lkvm.FEATURES_PATH, "lkvm"))
     else:
-        layers[qemu.NAME] = "qemu"
-    return image.aci_step(config, flavor, hypervisor, layers, parts)
+        layers[qemu.name_of(flavor)] = "qemu"
+    layers[image.flavor_step_name(flavor)] = "flavor"
+    return image.aci_step(config, flavor, one.variant.name, layers, parts)
 
 
-def _values(config: BuildConfig, flavor: Flavor) -> dict[str, str]:
+def _values(config: BuildConfig, flavor: Flavor) -> dict[str, Json]:
     """What the templates of a flavor can refer to."""
     return {
         "flavor": flavor.name,
@@ -125,19 +157,17 @@ def _values(config: BuildConfig, flavor: Flavor) -> dict[str, str]:
         "library_path": userland.library_directory(config.arch),
         "python": PYTHON,
         "launcher": launcher.ARCHIVE,
+        **launch_rules.guest(flavor),
     }
 
 
-def _file_name(config: BuildConfig, flavor: Flavor, hypervisor: str) -> str:
-    """rkt's rule: the hypervisor is part of the name where there are several of them."""
-    return f"stage1-{flavor.name}.aci" if len(config.hypervisors) == 1 else f"stage1-{flavor.name}-{hypervisor}.aci"
-
-
-def _links(config: BuildConfig, flavor: Flavor) -> Iterator[Product]:
-    """The short names: the flavor's own for the image of the first hypervisor, and `stage1-lkvm.aci`."""
-    wanted = {f"stage1-{flavor.name}.aci": _file_name(config, flavor, config.hypervisors[0])}
-    if "lkvm" in config.hypervisors and flavor.name == "kvm":
-        wanted["stage1-lkvm.aci"] = _file_name(config, flavor, "lkvm")
+def _links(config: BuildConfig, images: list[_Image]) -> Iterator[Product]:
+    """The short names: the flavor's own for its first image, and `stage1-lkvm.aci`."""
+    wanted: dict[str, str] = {}
+    for one in images:
+        wanted.setdefault(f"stage1-{one.flavor.name}.aci", one.variant.file)
+        if one.flavor.name == "kvm" and one.variant.hypervisor == "lkvm":
+            wanted.setdefault("stage1-lkvm.aci", one.variant.file)
     for name, target in wanted.items():
         if name != target:
             yield Product(name=name, link=target)

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
-from builder import flavor, resolve_kvm
+from builder import kernel_version, resolve_kvm
 from builder.arguments import Arguments, Notes
 from builder.config import BuildConfig
 from builder.errors import UserError
+from builder.flavor import Flavor, Flavors
+from builder.naming import variants
 from builder.options import OPTIONS
 from builder.version import VERSION
 
@@ -64,23 +66,34 @@ class Resolution:
 
 def resolve(arguments: Arguments, srcdir: Path, notes: Notes, probe: resolve_kvm.Probe) -> Resolution:
     """Decide everything that the options leave open. Raises `UserError` for what contradicts or is not there."""
-    stage1 = _stage1(arguments, srcdir, notes)
+    flavors = Flavors.of(srcdir, _flavors_path(arguments))
+    stage1 = _stage1(arguments, flavors, notes)
+    machines = [one for one in flavors.load_all(stage1.flavors) if one.hypervisors]
     kvm = resolve_kvm.KvmChoice()
     purposes = {"python"}
-    if "kvm" in stage1.flavors:
+    if machines:
         kvm = resolve_kvm.resolve(arguments, notes, probe)
         purposes |= kvm.purposes
     else:
         for name in resolve_kvm.KVM_OPTIONS:
-            notes.ignore(arguments, name, "the kvm flavor is not built")
-    signing = _signing(arguments, notes, other_use=kvm.checks_signature)
+            notes.ignore(arguments, name, "no flavor with a virtual machine is built")
+    checks_signature = kvm.checks_signature or (not kvm.kernel.versions_asked and any(map(_is_of_kernel_org, machines)))
+    if checks_signature:
+        purposes.add("kernel.org signature")
+    signing = _signing(arguments, notes, other_use=checks_signature)
     if stage1.flavors and signing.signing_key != "none":
         purposes.add("signing")
     if arguments["compiler-launcher"] == "ccache":
         purposes.add("ccache")
     _note_without_effect(arguments, notes)
     config = _record(arguments, notes, srcdir, stage1, kvm, signing)
+    for one in machines:
+        variants(config, one)  # refuses what these options cannot build
     return Resolution(config, frozenset(purposes), _tests_obstacle(stage1))
+
+
+def _is_of_kernel_org(one: Flavor) -> bool:
+    return any(map(kernel_version.is_full, one.texts("kernel.versions")))
 
 
 def _record(
@@ -92,8 +105,9 @@ def _record(
         builddir=build_directory(arguments, srcdir),
         cache_dir=_cache_dir(arguments),
         version=VERSION,
-        arch=_arch(srcdir, stage1.flavors),
+        arch=_arch(srcdir, machines=bool(kvm.hypervisors)),
         flavors=stage1.flavors,
+        flavors_path=_flavors_path(arguments),
         flavors_version=stage1.flavors_version,
         default_stage1_name=stage1.default_name,
         default_stage1_version=stage1.default_version,
@@ -105,7 +119,8 @@ def _record(
         kernel_image=kvm.kernel.image,
         kernel_modules=kvm.kernel.modules,
         kernel_src=kvm.kernel.src,
-        kernel_version=kvm.kernel.version,
+        kernel_versions=kvm.kernel.versions,
+        kernel_versions_asked=kvm.kernel.versions_asked,
         kernel_fragments=kvm.kernel.fragments,
         lkvm_program=kvm.lkvm_program,
         lkvm_src=kvm.lkvm_src,
@@ -146,7 +161,7 @@ def build_directory(arguments: Arguments, srcdir: Path) -> Path:
     return path
 
 
-def _stage1(arguments: Arguments, srcdir: Path, notes: Notes) -> Stage1:
+def _stage1(arguments: Arguments, known: Flavors, notes: Notes) -> Stage1:
     name, version = arguments["stage1-default-name"], arguments["stage1-default-version"]
     by_flavor, by_name = arguments["stage1-default-flavor"], bool(name or version)
     if by_flavor and by_name:
@@ -158,7 +173,7 @@ def _stage1(arguments: Arguments, srcdir: Path, notes: Notes) -> Stage1:
         raise UserError(
             "--with-stage1-default-name and --with-stage1-default-version go together", hint="give both, or neither"
         )
-    flavors = _flavors(arguments, srcdir, detailed=by_name)
+    flavors = _flavors(arguments, known, detailed=by_name)
     override = arguments["stage1-flavors-version-override"]
     if override and not flavors:
         notes.warnings.append("--with-stage1-flavors-version-override is given, but no flavor is built")
@@ -174,12 +189,19 @@ def _stage1(arguments: Arguments, srcdir: Path, notes: Notes) -> Stage1:
             f"--with-stage1-default-flavor={default} is not among the flavors to build ({', '.join(flavors)})",
             hint=f"add it to --with-stage1-flavors, or choose from {', '.join(flavors)}",
         )
-    default_name = flavor.load(srcdir / "flavors" / default).manifest_name
-    return Stage1(flavors, label, default_name, label, location, detailed=False)
+    return Stage1(flavors, label, known.load(default).manifest_name, label, location, detailed=False)
 
 
-def _flavors(arguments: Arguments, srcdir: Path, *, detailed: bool) -> tuple[str, ...]:
-    here = tuple(sorted(path.parent.name for path in (srcdir / "flavors").glob(f"*/{flavor.FLAVOR_FILE}")))
+def _flavors_path(arguments: Arguments) -> tuple[Path, ...]:
+    folders = tuple(Path(item) for item in arguments["stage1-flavors-path"].split(":") if item)
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(f"{folder} is not a directory", hint="see --with-stage1-flavors-path")
+    return folders
+
+
+def _flavors(arguments: Arguments, flavors: Flavors, *, detailed: bool) -> tuple[str, ...]:
+    here = flavors.names
     text = arguments["stage1-flavors"]
     if not text and (detailed or not arguments.given("stage1-flavors")):
         return () if detailed else tuple(name for name in _DEFAULT_FLAVORS if name in here)
@@ -189,14 +211,10 @@ def _flavors(arguments: Arguments, srcdir: Path, *, detailed: bool) -> tuple[str
             hint=f"choose from {', '.join(here)}, or give --with-stage1-default-name and -version",
         )
     known = tuple(dict.fromkeys((*_RKT_FLAVORS, *here)))
-    flavors = resolve_kvm.split_list("--with-stage1-flavors", text, known, "flavor", here)
-    for name in flavors:
-        if name not in here:
-            raise UserError(
-                f'flavor "{name}" is not in this source tree: flavors/{name}/{flavor.FLAVOR_FILE} does not exist',
-                hint=f"choose from {', '.join(here)}",
-            )
-    return flavors
+    names = resolve_kvm.split_list("--with-stage1-flavors", text, known, "flavor", here)
+    for name in names:
+        flavors.folder(name)
+    return names
 
 
 def _location(arguments: Arguments) -> str:
@@ -209,14 +227,14 @@ def _location(arguments: Arguments) -> str:
     return location
 
 
-def _arch(srcdir: Path, flavors: tuple[str, ...]) -> str:
+def _arch(srcdir: Path, *, machines: bool) -> str:
     machine = platform.machine()
     arch = _ARCHITECTURES.get(machine)
     if arch is None:
         raise UserError(f"unsupported architecture {machine}", hint=f"build on {' or '.join(_ARCHITECTURES)}")
-    if "kvm" in flavors and not (srcdir / "kernel-configs" / arch).is_dir():
+    if machines and not (srcdir / "kernel-configs" / arch).is_dir():
         raise UserError(
-            f"the kvm flavor cannot be built on {machine}: kernel-configs/{arch} does not exist",
+            f"no flavor with a virtual machine can be built on {machine}: kernel-configs/{arch} does not exist",
             hint="add kernel fragments for this architecture",
         )
     return arch

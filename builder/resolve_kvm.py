@@ -12,14 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from builder import lkvm_program, process
+from builder import kernel_version, lkvm_program, process
 from builder.arguments import Arguments, Notes, is_url
 from builder.errors import UserError
 
 LKVM_REPOSITORY = "https://git.kernel.org/pub/scm/linux/kernel/git/will/kvmtool.git"
-KERNEL_SERIES = "6.1"
-"""Series of Debian's kernel source that is built unless another is asked for."""
-
 KVM_OPTIONS = (
     "stage1-kvm-hypervisors",
     "stage1-kernel",
@@ -35,8 +32,6 @@ KVM_OPTIONS = (
 
 _HYPERVISORS = ("lkvm", "qemu")
 _ANSWER_SECONDS = 10
-_SERIES = re.compile(r"\d+\.\d+")
-_FULL_VERSION = re.compile(r"\d+\.\d+\.\d+")
 _URL_VERSION = re.compile(r"/linux-(\d+(?:\.\d+){1,2})\.tar\.(?:xz|gz)$")
 _PIN = "#sha256="
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -55,7 +50,8 @@ class Kernel:
 
     kind: str = "build"
     src: str = ""
-    version: str = ""
+    versions: tuple[str, ...] = ()
+    versions_asked: bool = False
     fragments: tuple[Path, ...] = ()
     image: str = ""
     modules: str = ""
@@ -78,8 +74,6 @@ class KvmChoice:
         purposes = {"guest", "packages"}
         if self.kernel.kind == "build":
             purposes.add("kernel")
-        if self.checks_signature:
-            purposes.add("kernel.org signature")
         if self.lkvm_src:
             purposes.add("lkvm")
         if is_url(self.lkvm_src) or _is_checkout(self.lkvm_src) or _is_checkout(self.kernel.src):
@@ -88,8 +82,10 @@ class KvmChoice:
 
     @property
     def checks_signature(self) -> bool:
-        """The kernel's source is downloaded and has no digest to check but the signed ones of kernel.org."""
-        return is_url(self.kernel.src) and _PIN not in self.kernel.src
+        """A kernel's source is downloaded and has no digest to check but the signed ones of kernel.org."""
+        if self.kernel.src:
+            return is_url(self.kernel.src) and _PIN not in self.kernel.src
+        return any(map(kernel_version.is_full, self.kernel.versions))
 
 
 def _is_checkout(source: str) -> bool:
@@ -223,8 +219,9 @@ def _kernel(arguments: Arguments, notes: Notes, hypervisors: tuple[str, ...]) ->
     for fragment in fragments:
         if not fragment.is_file():
             raise UserError(f"kernel fragment {fragment} does not exist", hint="see --with-stage1-kernel-config")
-    source, version = _kernel_source(arguments, notes)
-    return Kernel(src=source, version=version, fragments=fragments)
+    source, versions = _kernel_source(arguments, notes)
+    asked = arguments.given("stage1-kernel-version") or arguments["stage1-kernel-src"] != "auto"
+    return Kernel(src=source, versions=versions, versions_asked=asked, fragments=fragments)
 
 
 def _check_kernel_image(path: Path, hypervisors: Collection[str]) -> None:
@@ -242,28 +239,32 @@ def _check_kernel_image(path: Path, hypervisors: Collection[str]) -> None:
         )
 
 
-def _kernel_source(arguments: Arguments, notes: Notes) -> tuple[str, str]:
-    """Source and version of a kernel to compile."""
-    source, version = arguments["stage1-kernel-src"], arguments["stage1-kernel-version"]
-    if version and not (_SERIES.fullmatch(version) or _FULL_VERSION.fullmatch(version)):
-        raise UserError(
-            f"--with-stage1-kernel-version is no version of Linux: {version!r}", hint="write 6.1 or 6.1.100"
-        )
-    if source == "auto" and _FULL_VERSION.fullmatch(version):
-        major = version.partition(".")[0]
-        return f"https://cdn.kernel.org/pub/linux/kernel/v{major}.x/linux-{version}.tar.xz", version
-    if source in ("auto", "debian"):
-        if _FULL_VERSION.fullmatch(version):
+def _kernel_source(arguments: Arguments, notes: Notes) -> tuple[str, tuple[str, ...]]:
+    """Source and versions of the kernels to compile; no source where the versions say it."""
+    source, text = arguments["stage1-kernel-src"], arguments["stage1-kernel-version"]
+    versions = tuple(text.split(",")) if text else ()
+    for version in versions:
+        kernel_version.check(version, "--with-stage1-kernel-version")
+        if versions.count(version) > 1:
+            raise UserError(f"--with-stage1-kernel-version names {version} twice", hint="name each version once")
+        if source == "debian" and kernel_version.is_full(version):
             raise UserError(
                 f"Debian packages series of Linux, not {version}",
                 hint=f"write --with-stage1-kernel-version={version.rpartition('.')[0]}",
             )
-        return "debian", version or KERNEL_SERIES
+    if source in ("auto", "debian"):
+        return "", versions or (kernel_version.DEFAULT,)
     if is_url(source):
-        return source, _version_of_url(source, version)
+        if len(versions) > 1:
+            raise UserError(
+                "--with-stage1-kernel-src names one tarball, and --with-stage1-kernel-version several versions",
+                hint="leave one of them out",
+            )
+        found = _version_of_url(source, versions[0] if versions else "")
+        return source, (found,) if found else ()
     _check_kernel_path(Path(source))
     notes.ignore(arguments, "stage1-kernel-version", "the source of the kernel is a directory or tarball")
-    return source, ""
+    return source, ()
 
 
 def _version_of_url(source: str, version: str) -> str:

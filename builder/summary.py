@@ -8,7 +8,10 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
+from builder import kernel_version
 from builder.config import BuildConfig
+from builder.flavor import Flavors
+from builder.naming import variants, versions_of
 
 
 @dataclass(frozen=True)
@@ -53,11 +56,8 @@ def summary(config: BuildConfig, outcome: Outcome) -> str:
 
 def image_names(config: BuildConfig) -> tuple[str, ...]:
     """File names of the images that will be built, without the links to them."""
-    names: list[str] = []
-    for flavor in config.flavors:
-        several = flavor == "kvm" and len(config.hypervisors) > 1
-        names += [f"stage1-kvm-{item}.aci" for item in config.hypervisors] if several else [f"stage1-{flavor}.aci"]
-    return tuple(names)
+    flavors = Flavors.of(config.srcdir, config.flavors_path).load_all(config.flavors)
+    return tuple(variant.file for flavor in flavors for variant in variants(config, flavor))
 
 
 def _images(config: BuildConfig) -> str:
@@ -91,9 +91,16 @@ def _kernel(config: BuildConfig) -> str:
             return "prebuilt, of Debian's linux-image package, with an initramfs"
         initramfs = f", with an initramfs of {config.kernel_modules}" if config.kernel_modules else ", without modules"
         return f"prebuilt, {config.kernel_image}{initramfs}"
-    if config.kernel_src == "debian":
-        return f"Linux {config.kernel_version} from Debian's linux-source-{config.kernel_version}"
-    return f"Linux {config.kernel_version} from {config.kernel_src}".replace("  ", " ")
+    if config.kernel_src:
+        return " ".join(["Linux", *config.kernel_versions, "from", config.kernel_src])
+    flavors = Flavors.of(config.srcdir, config.flavors_path).load_all(config.flavors)
+    versions = dict.fromkeys(version for flavor in flavors for version in versions_of(config, flavor))
+    return "; ".join(f"Linux {version} from {_origin(version)}" for version in versions)
+
+
+def _origin(version: str) -> str:
+    source = kernel_version.source_of(version)
+    return f"Debian's linux-source-{version}" if source == kernel_version.DEBIAN else source
 
 
 def _signature(config: BuildConfig) -> str:

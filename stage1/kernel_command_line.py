@@ -54,9 +54,14 @@ _DEBUG = ("debug", "systemd.log_level=debug", "systemd.log_target=console", "sys
 
 
 def kernel_command_line(
-    hypervisor: Sequence[str], *, debug: bool, protect: bool, environment: Mapping[str, str]
+    hypervisor: Sequence[str],
+    *,
+    flavor: Sequence[str] = (),
+    debug: bool,
+    protect: bool,
+    environment: Mapping[str, str],
 ) -> str:
-    """The parameters of `hypervisor`, those of every VM, and last those of $RKT_HYPERVISOR_EXTRA_KERNEL_PARAMS.
+    """The parameters of `hypervisor`, those of every VM, of the flavor, and of $RKT_HYPERVISOR_EXTRA_KERNEL_PARAMS.
 
     Without `protect`, the guest neither hides anything of /proc and /sys nor makes it read-only.
 
@@ -67,7 +72,8 @@ def kernel_command_line(
     if not extra.isascii() or not (extra.isprintable() or not extra):
         raise UserError(f"{EXTRA_VARIABLE}: only printable ASCII characters are possible")
     unprotected = () if protect else (_UNPROTECTED,)
-    line = " ".join([*hypervisor, *_ROOT, *_COMMON, *unprotected, *(_DEBUG if debug else _QUIET), *extra.split()])
+    messages = _DEBUG if debug else _QUIET
+    line = " ".join([*hypervisor, *_ROOT, *_COMMON, *unprotected, *messages, *flavor, *extra.split()])
     if len(line) > _LENGTH:
         raise UserError(f"{EXTRA_VARIABLE}: {len(line) - _LENGTH} characters too long for the kernel's command line")
     return line

@@ -14,6 +14,7 @@ from stage1.channel.prepare import make_channel, remove_channel, serves_channel
 from stage1.errors import UserError, report
 from stage1.executable import find_executable
 from stage1.features import feature
+from stage1.guest_rules import GuestRules, load_guest_rules
 from stage1.hypervisor import Command, Machine, select
 from stage1.hypervisor.lkvm import lkvm_command
 from stage1.hypervisor.qemu import qemu_command
@@ -23,7 +24,7 @@ from stage1.journal import link_journal
 from stage1.lock import inherited_lock, keep_across_exec
 from stage1.mounts import forbid_devices, isolate
 from stage1.name_service import HostsMode, write_name_service, write_time_zone
-from stage1.network.config import load_networks
+from stage1.network.config import Request, load_networks
 from stage1.network.guest import write_guest_network
 from stage1.network.ipam import Dns
 from stage1.network.nic import Nic, UserNic
@@ -55,6 +56,7 @@ _FLAVOR = "kvm"
 _STATUS_FOLDER = "rkt/status"
 _METADATA_PORT = 18112
 _NO_DNS = Dns()
+_PLAIN = GuestRules()
 _UNIT_SIZE = 4 << 20
 _HYPERVISORS = {"lkvm": lkvm_command, "qemu": qemu_command}
 
@@ -70,23 +72,25 @@ def run(front: int, words: Sequence[str], environment: Mapping[str, str]) -> Non
     if not image.is_directory("."):
         raise UserError(f"there is no {IMAGE} in {os.getcwd()}: run is executed in a pod directory")
     pod = load_pod(arguments.uuid, pod_directory, image)
-    configs = load_networks(arguments.networks, arguments.local_config, IMAGE)
+    rules = load_guest_rules(image)
+    configs = load_networks(requests(arguments, rules), arguments.local_config, IMAGE)
     if pod.ports and not configs:
         report("warning", "--port has no effect in a pod without a network")
     if environment.get("LISTEN_PID") == str(front) and any(app.activated_ports for app in pod.apps):
         report("warning", "the host's sockets cannot enter a virtual machine: use systemd-socket-proxyd there")
     place = PodPlace(pod.uuid, pod_directory, IMAGE, arguments.local_config)
     with network_of(place, configs, pod.ports) as network:
-        command = hypervisor_command(pod, arguments, environment, network.nics)
+        command = hypervisor_command(pod, arguments, environment, rules, network.nics)
         try:
             metadata = metadata_url(arguments.metadata_token, network.host_ip)
-            write_guest_files(pod, arguments, image, network.dns, metadata)
+            write_guest_files(pod, arguments, image, rules, network.dns, metadata)
             write_guest_network(image, network.guest_interfaces)
             if command.channel:
                 make_channel()
             else:
                 remove_channel()
-            link_journal(pod.uuid)
+            if rules.journal:
+                link_journal(pod.uuid)
             pod_directory.link("flavor", _FLAVOR)
             isolate(IMAGE)
             for app in pod.apps:
@@ -100,8 +104,24 @@ def run(front: int, words: Sequence[str], environment: Mapping[str, str]) -> Non
         _execute(command, lock, interactive=arguments.interactive)
 
 
+def requests(arguments: RunArguments, rules: GuestRules) -> tuple[Request, ...]:
+    """The networks that the pod gets of those that were asked for. Raises `UserError` where the flavor has none.
+
+    rkt asks for `default` where the person asks for nothing.
+    """
+    if rules.network:
+        return arguments.networks
+    if any(request.name != "default" for request in arguments.networks):
+        raise UserError("--net: this stage1 was built without networks: run the pod with --net=none")
+    return ()
+
+
 def hypervisor_command(
-    pod: Pod, arguments: RunArguments, environment: Mapping[str, str], nics: tuple[Nic, ...] = ()
+    pod: Pod,
+    arguments: RunArguments,
+    environment: Mapping[str, str],
+    rules: GuestRules = _PLAIN,
+    nics: tuple[Nic, ...] = (),
 ) -> Command:
     """Choose the hypervisor and compose its command. Raises `UserError` where none can run the pod."""
     selection = select(IMAGE, asked_accel(environment), kvm_problem())
@@ -126,6 +146,7 @@ def hypervisor_command(
         protect_paths=arguments.protect_paths,
         nics=nics,
         initramfs=_INITRAMFS if os.path.isfile(_INITRAMFS) else "",
+        kernel_parameters=rules.kernel_parameters,
         kernel_patches_itself=feature(Tree(IMAGE), _KERNEL_FEATURES, "patches_itself") is True,
         channel=selection.name != "lkvm" or serves_channel(Tree(IMAGE)),
     )
@@ -133,7 +154,12 @@ def hypervisor_command(
 
 
 def write_guest_files(
-    pod: Pod, arguments: RunArguments, image: Tree, dns: Dns = _NO_DNS, metadata_url: str = ""
+    pod: Pod,
+    arguments: RunArguments,
+    image: Tree,
+    rules: GuestRules = _PLAIN,
+    dns: Dns = _NO_DNS,
+    metadata_url: str = "",
 ) -> None:
     """Write into the image's tree what the guest reads: units, environments, users, names and machine ID.
 
@@ -147,7 +173,7 @@ def write_guest_files(
         root = AppRoot(image, app.root)
         identity = resolve(app, root)
         identities.append(identity)
-        units = {f"{UNIT_FOLDER}/{app.name}.service": _app_unit(app, root, identity, arguments)}
+        units = {f"{UNIT_FOLDER}/{app.name}.service": _app_unit(app, root, identity, arguments, rules)}
         if app.activated_ports:
             units[f"{UNIT_FOLDER}/{app.name}.socket"] = socket_unit(app)
         for unit in units:
@@ -164,7 +190,7 @@ def write_guest_files(
     add_to_guest(image, identities)
 
 
-def _app_unit(app: App, root: AppRoot, identity: Identity, arguments: RunArguments) -> str:
+def _app_unit(app: App, root: AppRoot, identity: Identity, arguments: RunArguments, rules: GuestRules) -> str:
     programs = Programs(
         find_executable(app, root, app.arguments[0]),
         tuple(find_executable(app, root, handler.arguments[0]) for handler in app.event_handlers),
@@ -178,7 +204,7 @@ def _app_unit(app: App, root: AppRoot, identity: Identity, arguments: RunArgumen
         app, identity.uid, capabilities=arguments.restrict_capabilities, seccomp=arguments.filter_calls
     )
     prepare_root(app, root)
-    return app_unit(app, identity, programs, isolation, interactive=arguments.interactive)
+    return app_unit(app, identity, programs, isolation, interactive=arguments.interactive, journal=rules.journal)
 
 
 def metadata_url(token: str, host_ip: IPv4Address | None) -> str:

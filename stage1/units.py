@@ -25,7 +25,9 @@ _LINE_LENGTH = 1 << 20
 _SYSTEMD_VARIABLES = ("LANG", "INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID")
 """What systemd adds to the environment of a service, and an app does not expect."""
 _EVENTS = {Event.PRE_START: "ExecStartPre", Event.POST_STOP: "ExecStopPost"}
-_OUTPUTS = {StreamMode.NULL: "null", StreamMode.LOG: "journal+console", StreamMode.INTERACTIVE: "tty"}
+_OUTPUTS = {StreamMode.NULL: "null", StreamMode.INTERACTIVE: "tty"}
+_LOGS = {True: "journal+console", False: "tty"}
+"""Where lines go, by whether there is a journal."""
 _LISTEN = {"tcp": "ListenStream", "udp": "ListenDatagram"}
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
@@ -83,14 +85,16 @@ class Programs:
     """In the order of the app's event handlers."""
 
 
-def app_unit(app: App, identity: Identity, programs: Programs, isolation: Settings, *, interactive: bool) -> str:
+def app_unit(
+    app: App, identity: Identity, programs: Programs, isolation: Settings, *, interactive: bool, journal: bool = True
+) -> str:
     """The service of one app; `isolation` is what `root_settings` and `isolator_settings` say.
 
     Raises `UserError` for texts that systemd cannot take.
     """
     where = f"app {app.name}"
     image = "".join(character if character.isprintable() else "?" for character in app.image)
-    needed = "apps.target systemd-journald.socket"
+    needed = "apps.target systemd-journald.socket" if journal else "apps.target"
     unit = {
         "Description": plain_value(f"Application={app.name} Image={image}".rstrip("\\ "), where),
         "DefaultDependencies": "no",
@@ -111,7 +115,7 @@ def app_unit(app: App, identity: Identity, programs: Programs, isolation: Settin
         "EnvironmentFile": f"/{ENVIRONMENT_FOLDER}/{app.name}",
         "UnsetEnvironment": " ".join(name for name in _SYSTEMD_VARIABLES if name not in app.environment),
         "SyslogIdentifier": app.name,
-        **_streams(app.streams, interactive),
+        **_streams(app.streams, interactive, journal),
         **_identity(identity),
     }
     lines = [*service.items(), *isolation, *_commands(app, programs)]
@@ -151,14 +155,15 @@ def _command(app: App, executable: str, arguments: tuple[str, ...]) -> str:
     return " ".join(quote_argument(word) for word in (executable, *arguments[1:]))
 
 
-def _streams(streams: Mapping[Stream, StreamMode], interactive: bool) -> Mapping[str, str]:
+def _streams(streams: Mapping[Stream, StreamMode], interactive: bool, journal: bool) -> Mapping[str, str]:
     if interactive:
         return {"StandardInput": "tty", "StandardOutput": "tty", "StandardError": "tty"}
     standard_input = streams.get(Stream.INPUT)
+    outputs = {**_OUTPUTS, StreamMode.LOG: _LOGS[journal]}
     return {
         "StandardInput": "tty" if standard_input is StreamMode.INTERACTIVE else "null",
-        "StandardOutput": _OUTPUTS[streams.get(Stream.OUTPUT, StreamMode.LOG)],
-        "StandardError": _OUTPUTS[streams.get(Stream.ERROR, StreamMode.LOG)],
+        "StandardOutput": outputs[streams.get(Stream.OUTPUT, StreamMode.LOG)],
+        "StandardError": outputs[streams.get(Stream.ERROR, StreamMode.LOG)],
     }
 
 

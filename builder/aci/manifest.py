@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from builder.aci.schema import parse_manifest
 from builder.errors import UserError
@@ -13,13 +15,24 @@ ENTRY_POINTS = "coreos.com/rkt/stage1/"
 """What the annotations begin with that name the programs of a stage1 image, and the version of its interface."""
 
 
-def stage1_manifest(template: Path, *, name: str, version: str, arch: str) -> bytes:
-    """Render a manifest and return it as canonical JSON: sorted keys, no spaces, UTF-8.
+def stage1_manifest(
+    template: Path,
+    *,
+    name: str,
+    version: str,
+    arch: str,
+    annotations: Mapping[str, str] = MappingProxyType({}),
+) -> bytes:
+    """Render a manifest, add `annotations`, and return it as canonical JSON: sorted keys, no spaces, UTF-8.
 
     Raises `UserError` for faults in the template and for whatever the schema or the role of the image forbids.
     """
     text = render(template, {"name": name, "version": version, "arch": arch})
     manifest = parse_manifest(text.encode(), str(template))
+    if annotations:
+        further = [{"name": key, "value": value} for key, value in annotations.items()]
+        manifest["annotations"] = [*manifest.get("annotations", []), *further]
+        parse_manifest(json.dumps(manifest).encode(), f"{template} with the annotations of the flavor")
     for key in ("app", "dependencies"):
         if manifest.get(key):
             raise UserError(f"{template}: a stage1 image has no {key}")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from builder import freestanding
 from builder.config import BuildConfig
+from builder.flavor import Flavor
 from builder.graph import Step, StepContext
 from builder.userland import steps as userland
 from builder.userland.packages import QEMU_STEP
@@ -20,19 +21,24 @@ _PRELOADED = "qemu-special-files.so"
 """A library of our own that is loaded before all others; the loader finds it where it finds those."""
 
 
-def step(config: BuildConfig) -> Step:
+def name_of(flavor: Flavor) -> str:
+    """Name of the step of a flavor, whose userland says what need not be packed again."""
+    return NAME + flavor.owner_suffix(userland.NAME)
+
+
+def step(config: BuildConfig, flavor: Flavor) -> Step:
     """The step that picks qemu from Debian packages.
 
     Its output: `rootfs`, without the loader and the libraries that the output of the step `userland` has already, and
     `components.json`. qemu finds its modules and firmware relative to the directory of the loader that starts it.
     """
     return Step(
-        name=NAME,
+        name=name_of(flavor),
         label="QEMU",
         summary=f"select qemu from Debian {config.debian_suite}",
-        run=_run,
-        needs=(QEMU_STEP, userland.NAME),
-        files=(userland.lists_of(config, NAME), _source(config)),
+        run=lambda context: _run(context, flavor),
+        needs=(QEMU_STEP, userland.name_of(flavor)),
+        files=(flavor.part(NAME), _source(config)),
         params={"arch": config.arch},
         code=("builder.hypervisor.qemu", "builder.freestanding", *userland.CODE),
         tools=freestanding.TOOLS,
@@ -49,19 +55,19 @@ exec "$root/{loader}" --inhibit-cache --library-path "$root/{libraries}" --prelo
 """
 
 
-def _run(context: StepContext) -> None:
-    folder = userland.lists_of(context.config, NAME)
-    tree = userland.unpack_part(context, folder, QEMU_STEP)
+def _run(context: StepContext, flavor: Flavor) -> None:
+    folder = flavor.part(NAME)
+    below = context.inputs[userland.name_of(flavor)]
+    tree = userland.unpack_part(context, userland.package_names(folder), QEMU_STEP)
     selection = select(tree, userland.read_lists(folder))
     userland.complete(context, tree, selection, folder)
     libraries = userland.library_directory(context.config.arch)
-    selection.add_file(FRONT, _write_front(context, libraries), NAME)
+    selection.add_file(FRONT, _write_front(context, below / "rootfs", libraries), NAME)
     selection.add_file(f"{libraries}/{_PRELOADED}", _compile(context), NAME)
-    selection.without(userland.paths_of(context.inputs[userland.NAME])).write(context.output)
+    selection.without(userland.paths_of(below)).write(context.output)
 
 
-def _write_front(context: StepContext, libraries: str) -> Path:
-    rootfs = context.inputs[userland.NAME] / "rootfs"
+def _write_front(context: StepContext, rootfs: Path, libraries: str) -> Path:
     script = context.scratch / "front"
     script.write_text(front(str(userland.loader_of(rootfs).relative_to(rootfs)), libraries))
     script.chmod(0o755)

@@ -17,14 +17,12 @@ from builder.errors import UserError
 from builder.graph import Json, Progress, Step, StepContext
 from builder.kernel import features, fragments, kernel_org, verify
 from builder.kernel.fragments import Setting
+from builder.kernel.spec import KernelSpec
 from builder.source import SourceKind
-from builder.userland.packages import KERNEL_SOURCE_STEP, kernel_source_package, load_packages
-
-SOURCE_STEP = "kernel-source"
-COMPILE_STEP = "kernel-compile"
+from builder.userland.packages import kernel_source_step, load_packages
 
 FACTS = "kernel.json"
-"""In the output of `COMPILE_STEP`: `{"version": "6.1.192", "symbols": 676}`, the count of options that are on."""
+"""In the output of the step that compiles: `{"version": "6.1.192", "symbols": 676}`, a count of options that are on."""
 
 _MAKE_ARCH = {"amd64": "x86_64"}
 """appc architecture -> `ARCH` of the kernel's Makefile."""
@@ -34,28 +32,28 @@ _OBJECTS_PER_OPTION = 2.3
 """As observed; only the first guess of the progress bar."""
 
 
-def steps(config: BuildConfig) -> tuple[Step, ...]:
-    """The steps for the kernel that `config` asks for.
+def steps(config: BuildConfig, spec: KernelSpec) -> tuple[Step, ...]:
+    """The steps for one kernel.
 
-    The output of the last, `COMPILE_STEP`: `bzImage`, `vmlinux` (stripped, with a PVH entry), `config`, `FACTS`, and
-    `features.FEATURES`. Raises `UserError` at once for fragments that cannot be read or contradict each other.
+    The output of the last, `spec.compile_step`: `bzImage`, `vmlinux` (stripped, with a PVH entry), `config`, `FACTS`,
+    and `features.FEATURES`. Raises `UserError` at once for fragments that cannot be read or contradict each other.
     """
-    merged = fragments.merge(*read_fragments(config))
+    merged = fragments.merge(*read_fragments(spec))
     options: dict[str, Json] = {setting.symbol: setting.value for setting in merged.settings}
-    kind = _kind(config)
+    kind = _kind(spec)
     needs: tuple[str, ...] = ()
-    files: tuple[Path, ...] = (config.srcdir / "kernel-configs" / "names.toml", *patches(config))
+    files: tuple[Path, ...] = (config.srcdir / "kernel-configs" / "names.toml", *spec.patches)
     before: tuple[Step, ...] = ()
     if kind in {None, SourceKind.DOWNLOAD}:
-        before = (_source_step(config, kind),)
-        needs = (SOURCE_STEP,)
+        before = (_source_step(config, spec),)
+        needs = (spec.source_step,)
     else:
-        files = (*files, Path(config.kernel_src))
+        files = (*files, Path(spec.src))
     compile_step = Step(
-        name=COMPILE_STEP,
+        name=spec.compile_step,
         label="KERNEL",
-        summary=f"compile Linux {config.kernel_version or config.kernel_src}",
-        run=_compile,
+        summary=f"compile Linux {spec.version or spec.src}",
+        run=lambda context: _compile(context, spec),
         needs=needs,
         files=files,
         # Neither comments nor the place of an option in a file make a difference.
@@ -75,57 +73,48 @@ def steps(config: BuildConfig) -> tuple[Step, ...]:
     return (*before, compile_step)
 
 
-def read_fragments(config: BuildConfig) -> tuple[list[Setting], list[Setting]]:
-    """The settings of the project, fragment by fragment in order of their names, and those of the person."""
-    folder = config.srcdir / "kernel-configs" / config.arch
-    ours = [setting for path in sorted(folder.glob("*.config")) for setting in fragments.read(path)]
-    theirs = [setting for path in config.kernel_fragments for setting in fragments.read(path)]
+def read_fragments(spec: KernelSpec) -> tuple[list[Setting], list[Setting]]:
+    """The settings of the project, fragment by fragment, and those of flavors and the person."""
+    ours = [setting for path in spec.ours for setting in fragments.read(path)]
+    theirs = [setting for path in spec.theirs for setting in fragments.read(path)]
     return ours, theirs
 
 
-def patches(config: BuildConfig) -> tuple[Path, ...]:
-    """The patches for the kernel's source, in order of their names."""
-    return tuple(sorted((config.srcdir / "kernel-configs" / "patches").glob("*.patch")))
-
-
-def _kind(config: BuildConfig) -> SourceKind | None:
+def _kind(spec: KernelSpec) -> SourceKind | None:
     """What the kernel's source is; `None` for Debian's package."""
-    if config.kernel_src == "debian":
+    if spec.package:
         return None
-    kind = source.classify(config.kernel_src)
+    kind = source.classify(spec.src)
     if kind is SourceKind.GIT:
-        raise UserError(
-            f"kernel source {config.kernel_src}: not an archive", hint="give the https URL of a tar archive"
-        )
+        raise UserError(f"kernel source {spec.src}: not an archive", hint="give the https URL of a tar archive")
     return kind
 
 
-def _source_step(config: BuildConfig, kind: SourceKind | None) -> Step:
+def _source_step(config: BuildConfig, spec: KernelSpec) -> Step:
     """The step whose output is one source archive."""
-    if kind is None:
+    if spec.package:
         return Step(
-            name=SOURCE_STEP,
+            name=spec.source_step,
             label="SOURCE",
-            summary=f"take Debian's source of Linux {config.kernel_version}",
-            run=_take_debian_source,
-            needs=(KERNEL_SOURCE_STEP,),
-            params={"package": kernel_source_package(config)},
+            summary=f"take Debian's source of Linux {spec.version}",
+            run=lambda context: _take_debian_source(context, spec.package),
+            needs=(kernel_source_step(spec.package),),
+            params={"package": spec.package},
             code=("builder.kernel.build",),
         )
     return Step(
-        name=SOURCE_STEP,
+        name=spec.source_step,
         label="SOURCE",
-        summary=f"download {config.kernel_src}",
-        run=_download_source,
+        summary=f"download {spec.src}",
+        run=lambda context: _download_source(context, spec.src),
         files=(kernel_org.keys_folder(config),),
-        params={"url": config.kernel_src},
+        params={"url": spec.src},
         code=("builder.kernel.build", "builder.kernel.kernel_org", "builder.fetch"),
     )
 
 
-def _take_debian_source(ctx: StepContext) -> None:
-    name = kernel_source_package(ctx.config)
-    directory = ctx.inputs[KERNEL_SOURCE_STEP]
+def _take_debian_source(ctx: StepContext, name: str) -> None:
+    directory = ctx.inputs[kernel_source_step(name)]
     found = [package for package in load_packages(directory) if package.name == name]
     if not found:
         raise UserError(
@@ -140,12 +129,10 @@ def _take_debian_source(ctx: StepContext) -> None:
     ctx.record("package", f"{name} {found[0].version}")
 
 
-def _download_source(ctx: StepContext) -> None:
+def _download_source(ctx: StepContext, location: str) -> None:
     if ctx.config.offline:
-        raise UserError(
-            f"{ctx.config.kernel_src} is needed and the build is offline", hint="name a local archive instead"
-        )
-    url, _, pin = ctx.config.kernel_src.partition("#sha256=")
+        raise UserError(f"{location} is needed and the build is offline", hint="name a local archive instead")
+    url, _, pin = location.partition("#sha256=")
     target = ctx.output / url.rpartition("/")[2]
     if pin:
         digest = fetch.fetch(url, target, sha256=pin, progress=ctx.progress)
@@ -154,16 +141,16 @@ def _download_source(ctx: StepContext) -> None:
     ctx.record("sha256", digest)
 
 
-def _compile(ctx: StepContext) -> None:
+def _compile(ctx: StepContext, spec: KernelSpec) -> None:
     with _plain_directory(ctx.scratch) as work:
         tree = work / "linux"
         if not (work / "patches").exists():
-            applied = _place_source(ctx, tree)
+            applied = _place_source(ctx, spec, tree)
             (work / "patches").write_text(json.dumps(applied))
         objects = tree / "objects"
         objects.mkdir(exist_ok=True)
         if not (work / "overrides").exists():
-            overrides = _configure(ctx, tree, objects)
+            overrides = _configure(ctx, spec, tree, objects)
             (work / "overrides").write_text(json.dumps(overrides))
         _make_images(ctx, tree, objects)
         _collect(ctx, objects)
@@ -181,28 +168,28 @@ def _plain_directory(scratch: Path) -> Iterator[Path]:
         yield Path(name)
 
 
-def _place_source(ctx: StepContext, tree: Path) -> list[str]:
+def _place_source(ctx: StepContext, spec: KernelSpec, tree: Path) -> list[str]:
     """Make the tree, patched; return the names of the patches applied."""
     if tree.exists():
         shutil.rmtree(tree)
-    if SOURCE_STEP in ctx.inputs:
-        (archive,) = ctx.inputs[SOURCE_STEP].iterdir()
+    if spec.source_step in ctx.inputs:
+        (archive,) = ctx.inputs[spec.source_step].iterdir()
         source.unpack(archive, tree, ctx)
     else:
-        source.place(ctx.config.kernel_src, "", tree, ctx)
+        source.place(spec.src, "", tree, ctx)
     if not (tree / "Kconfig").is_file() or not (tree / "scripts" / "kconfig").is_dir():
-        raise UserError(f"{ctx.config.kernel_src}: not the source of a kernel", hint="see --with-stage1-kernel-src")
+        raise UserError(f"{spec.src}: not the source of a kernel", hint="see --with-stage1-kernel-src")
     if (tree / ".config").exists() or (tree / "include" / "config").exists():
         ctx.detail("the source holds products of an earlier build: cleaning the copy")
         ctx.execute(["make", "-C", tree, "mrproper"])
-    return source.apply_patches(tree, list(patches(ctx.config)), ctx)
+    return source.apply_patches(tree, list(spec.patches), ctx)
 
 
-def _configure(ctx: StepContext, tree: Path, objects: Path) -> list[str]:
+def _configure(ctx: StepContext, spec: KernelSpec, tree: Path, objects: Path) -> list[str]:
     """Write `.config`, check that it is what the fragments ask for, and return the options that a person overrode."""
     names = fragments.Names.load(ctx.config.srcdir / "kernel-configs" / "names.toml")
     known = verify.known_symbols(tree)
-    translated = [fragments.translate(settings, known, names) for settings in read_fragments(ctx.config)]
+    translated = [fragments.translate(settings, known, names) for settings in read_fragments(spec)]
     for _, notes in translated:
         for note in notes:
             ctx.detail(note)

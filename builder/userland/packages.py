@@ -18,7 +18,6 @@ RESOLVE_STEP = "debian-resolve"
 USERLAND_STEP = "debian-packages"
 """Packages of the guest's userland and of the launcher's Python."""
 QEMU_STEP = "debian-qemu-packages"
-KERNEL_SOURCE_STEP = "debian-kernel-source"
 KERNEL_STEP = "debian-kernel"
 """A kernel that Debian compiled."""
 
@@ -26,9 +25,9 @@ _RECORD = "packages.json"
 _CODE = ("builder.userland.packages", "builder.userland.apt", "builder.userland.sources")
 
 
-def kernel_source_package(config: BuildConfig) -> str:
-    """Name of the package with the kernel's source: "linux-source-6.1"."""
-    return f"linux-source-{config.kernel_version}"
+def kernel_source_step(package: str) -> str:
+    """Name of the step that fetches the source of a kernel: "debian-linux-source-6.1"."""
+    return f"debian-{package}"
 
 
 def resolve_step(config: BuildConfig, names: Iterable[str], metas: Iterable[str] = ()) -> Step:

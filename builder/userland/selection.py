@@ -111,16 +111,18 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
 
 def read_list(path: Path) -> tuple[Entry, ...]:
     """Read a `*.list` file of paths, globs and symlinks. Raises `UserError` for a line that is none of them."""
-    entries = []
-    for number, line in read_lines(path):
-        name, arrow, target = (part.strip() for part in line.partition("->"))
-        where = f"{path.name}:{number}"
-        if not name.startswith("/") or ".." in PurePosixPath(name).parts or (arrow and not target):
-            raise UserError(
-                f"{where}: {line}: neither an absolute path nor `PATH -> TARGET`", hint=f"correct the line in {path}"
-            )
-        entries.append(Entry(path.stem, merged_path(name), target, where))
-    return tuple(entries)
+    lines = read_lines(path)
+    return tuple(parse_entry(line, path.stem, f"{path.name}:{number}", path) for number, line in lines)
+
+
+def parse_entry(line: str, component: str, where: str, path: Path) -> Entry:
+    """An entry as it is written in the file `path`. Raises `UserError`."""
+    name, arrow, target = (part.strip() for part in line.partition("->"))
+    if not name.startswith("/") or ".." in PurePosixPath(name).parts or (arrow and not target):
+        raise UserError(
+            f"{where}: {line}: neither an absolute path nor `PATH -> TARGET`", hint=f"correct the line in {path}"
+        )
+    return Entry(component, merged_path(name), target, where)
 
 
 def select(tree: PackageTree, entries: Iterable[Entry]) -> Selection:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from builder.config import BuildConfig
 from builder.errors import UserError
+from builder.flavor import Flavor
 from builder.graph import Step, StepContext
 from builder.userland import prefetch
 from builder.userland.apt import DEBIAN_ARCHITECTURES
@@ -19,6 +20,7 @@ from builder.userland.selection import (
     Selection,
     add_libraries,
     add_licenses,
+    parse_entry,
     read_lines,
     read_list,
     select,
@@ -43,11 +45,6 @@ def library_directory(arch: str) -> str:
     return f"usr/lib/{_TRIPLETS[arch]}"
 
 
-def lists_of(config: BuildConfig, part: str) -> Path:
-    """The folder with the lists of one part of the kvm flavor: "userland", "launcher" or "qemu"."""
-    return config.srcdir / "flavors" / "kvm" / part
-
-
 def package_names(folder: Path) -> tuple[str, ...]:
     """The packages that a folder of lists names. Raises `UserError` for a line that is no package name."""
     path = folder / PACKAGES_LIST
@@ -59,27 +56,56 @@ def package_names(folder: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def step(config: BuildConfig) -> Step:
-    """The step that picks the guest's userland from Debian packages.
+def name_of(flavor: Flavor) -> str:
+    """Name of the step of a flavor: "userland", or "userland-NAME" where it is another than that of the flavor kvm."""
+    return NAME + flavor.owner_suffix(NAME)
+
+
+def packages_of(flavor: Flavor) -> tuple[str, ...]:
+    """The packages of a flavor's userland: those of the list, and those that flavor.toml names."""
+    return tuple(dict.fromkeys((*package_names(flavor.part(NAME)), *flavor.texts("userland.packages"))))
+
+
+def entries_of(flavor: Flavor) -> tuple[Entry, ...]:
+    """What a flavor takes of its packages: its lists, those aside that it leaves out, and what flavor.toml names."""
+    folder = flavor.part(NAME)
+    for item in flavor.items.get("userland.without", ()):
+        if not (folder / f"{item.value}.list").is_file():
+            known = sorted(path.stem for path in folder.glob("*.list") if path.name != PACKAGES_LIST)
+            raise UserError(f"{item.where}: {folder} has no {item.value}.list", hint=f"it has {', '.join(known)}")
+    listed = (entry for entry in read_lists(folder) if entry.component not in flavor.texts("userland.without"))
+    own = (
+        parse_entry(item.value, item.folder.name, item.where, item.file)
+        for item in flavor.items.get("userland.files", ())
+    )
+    return (*listed, *own)
+
+
+def step(config: BuildConfig, flavor: Flavor) -> Step:
+    """The step that picks a flavor's userland from Debian packages.
 
     Its output: `rootfs`, with the loader and every library in one directory, and `components.json`:
     `{"usr/bin/bash": {"component": "bash", "package": "bash", "size": 1265648}}`.
     """
     return Step(
-        name=NAME,
+        name=name_of(flavor),
         label="USERLAND",
-        summary=f"select the userland from Debian {config.debian_suite}",
-        run=_run,
+        summary=f"select the userland of {flavor.name} from Debian {config.debian_suite}",
+        run=lambda context: _run(context, flavor),
         needs=(USERLAND_STEP,),
-        files=(lists_of(config, "userland"),),
-        params={"arch": config.arch, "debian_arch": DEBIAN_ARCHITECTURES[config.arch]},
+        files=(flavor.part(NAME),),
+        params={
+            "arch": config.arch,
+            "debian_arch": DEBIAN_ARCHITECTURES[config.arch],
+            "packages": list(flavor.texts("userland.packages")),
+            "entries": [[entry.component, entry.path, entry.target] for entry in entries_of(flavor)],
+        },
         code=CODE,
     )
 
 
-def unpack_part(context: StepContext, folder: Path, packages_step: str) -> PackageTree:
-    """Unpack the packages that the lists of one part name, from the output of a step that fetched them."""
-    names = set(package_names(folder))
+def unpack_part(context: StepContext, names: Collection[str], packages_step: str) -> PackageTree:
+    """Unpack the packages of one part from the output of a step that fetched them."""
     directory = context.inputs[packages_step]
     packages = [package for package in load_packages(directory) if package.name in names]
     context.detail(f"unpack {len(packages)} packages")
@@ -117,10 +143,10 @@ def paths_of(directory: Path) -> frozenset[str]:
     return frozenset(json.loads((directory / COMPONENTS).read_text()))
 
 
-def _run(context: StepContext) -> None:
-    folder = lists_of(context.config, NAME)
-    tree = unpack_part(context, folder, USERLAND_STEP)
-    selection = select(tree, read_lists(folder))
+def _run(context: StepContext, flavor: Flavor) -> None:
+    folder = flavor.part(NAME)
+    tree = unpack_part(context, packages_of(flavor), USERLAND_STEP)
+    selection = select(tree, entries_of(flavor))
     complete(context, tree, selection, folder)
     _add_library_cache(context, tree, selection)
     read_ahead = context.scratch / prefetch.PATHS

@@ -30,6 +30,8 @@ class Machine:
     """What the kernel finds its modules in; empty for one that needs none."""
     kernel_patches_itself: bool = False
     """Whether the kernel may change its own code while it runs (CONFIG_JUMP_LABEL)."""
+    kernel_parameters: tuple[str, ...] = ()
+    """The flavor's words for the kernel's command line."""
     channel: bool = True
     """Whether the hypervisor serves the channel."""
 

@@ -29,7 +29,11 @@ def lkvm_command(machine: Machine) -> Command:
     that a socket's name can have.
     """
     kernel = kernel_command_line(
-        _KERNEL_PARAMETERS, debug=machine.debug, protect=machine.protect_paths, environment=machine.environment
+        _KERNEL_PARAMETERS,
+        flavor=machine.kernel_parameters,
+        debug=machine.debug,
+        protect=machine.protect_paths,
+        environment=machine.environment,
     )
     arguments = (
         f"{machine.image}/lkvm",

@@ -24,7 +24,11 @@ def qemu_command(machine: Machine) -> Command:
     """
     parameters = _KERNEL_PARAMETERS[machine.accel]
     kernel = kernel_command_line(
-        parameters, debug=machine.debug, protect=machine.protect_paths, environment=machine.environment
+        parameters,
+        flavor=machine.kernel_parameters,
+        debug=machine.debug,
+        protect=machine.protect_paths,
+        environment=machine.environment,
     )
     cpus = machine.resources.cpus
     # qemu before 8.1 does not emulate on several threads what such a kernel does: it panics with "int3" now and then.

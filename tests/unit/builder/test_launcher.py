@@ -15,6 +15,7 @@ from builder.errors import UserError
 from builder.launcher import imports_of, write_archive
 from builder.userland.debs import PackageTree
 from tests.unit.builder.debian import run_step
+from tests.unit.builder.flavors import flavor_of
 from tests.unit.builder.synthetic import make_config
 
 VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -75,6 +76,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BuildConfig:
     lists.mkdir(parents=True)
     (lists / "modules.list").write_text("runpy\nencodings.ascii # a comment\n")
     (lists / "absent.list").write_text("bz2\n")
+    (lists / "packages.list").write_text("library\n")
     rootfs = tmp_path / "userland/rootfs"
     for path, text in {
         "usr/lib64/ld-linux-x86-64.so.2": 'shift 3; exec "$@"',
@@ -92,7 +94,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BuildConfig:
 
 
 def pack(config: BuildConfig, root: Path) -> Path:
-    return run_step(launcher.step(config), config, root).output / "rootfs"
+    return run_step(launcher.step(config, flavor_of(config)), config, root).output / "rootfs"
 
 
 def test_the_packed_launcher_runs_with_nothing_but_what_was_packed(config: BuildConfig, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from builder.hypervisor import qemu
 from builder.userland.apt import Package
 from builder.userland.packages import QEMU_STEP, load_packages, save_packages
 from tests.unit.builder.debian import Link, make_deb, need_debian_tools, run_step
+from tests.unit.builder.flavors import flavor_of
 from tests.unit.builder.synthetic import PROJECT, make_config
 
 
@@ -86,7 +87,7 @@ def test_libraries_of_the_userland_are_not_brought_again(tmp_path: Path) -> None
     has = ["usr/lib64/ld-linux-test.so.2", "usr/lib/x86_64-linux-gnu/libcommon.so", "usr/share/doc/libs/copyright"]
     (tmp_path / "userland/components.json").write_text(json.dumps(dict.fromkeys(has)))
 
-    output = run_step(qemu.step(config), config, tmp_path).output
+    output = run_step(qemu.step(config, flavor_of(config)), config, tmp_path).output
 
     components = json.loads((output / "components.json").read_text())
     assert {path: entry["component"] for path, entry in components.items()} == {

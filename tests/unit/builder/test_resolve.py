@@ -9,6 +9,7 @@ from builder.arguments import Notes
 from builder.errors import UserError
 from builder.resolve import Resolution, resolve
 from builder.version import VERSION
+from tests.unit.builder.flavors import write_flavor
 from tests.unit.builder.programs import STOCK, make_lkvm
 
 FLAVOR = """
@@ -16,11 +17,11 @@ summary = "for tests"
 [manifest]
 template = "manifest.j2"
 name = "example.com/stage1-{name}"
-[hypervisors]
-[rootfs]
-directories = []
-[rootfs.symlinks]
-[rootfs.trees]
+"""
+MACHINE = """
+[kernel.forms]
+lkvm = "bzImage"
+qemu = "vmlinux"
 """
 FINGERPRINT = "0123456789ABCDEF0123456789ABCDEF01234567"
 
@@ -33,7 +34,7 @@ def source(tmp_path: Path) -> Path:
         folder = root / "flavors" / name
         folder.mkdir(parents=True)
         (folder / "manifest.j2").touch()
-        (folder / "flavor.toml").write_text(FLAVOR.format(name=name))
+        (folder / "flavor.toml").write_text(FLAVOR.format(name=name) + (MACHINE if name != "fly" else ""))
     for arch in ("amd64", "aarch64"):
         (root / "kernel-configs" / arch).mkdir(parents=True)
     return root
@@ -64,7 +65,7 @@ def test_defaults(source: Path) -> None:
     assert config.images_directory == "/usr/local/lib/rkt/stage1-images"
     assert config.builddir == source / f"build-rkt-{VERSION}"
     assert config.cache_dir == Path.home() / ".cache" / "mkstage1"
-    assert (config.kernel_src, config.kernel_version) == ("debian", "6.1")
+    assert (config.kernel_src, config.kernel_versions) == ("", ("6.1",))
     assert (config.signing_key, config.aci_compression, config.compiler_launcher) == ("", "gzip", "")
     assert config.functional_tests
     assert notes == Notes()
@@ -79,7 +80,7 @@ def test_defaults(source: Path) -> None:
         (["--with-stage1-flavors=kvm,"], 'unknown flavor "" in --with-stage1-flavors'),
         (
             ["--with-stage1-flavors=coreos"],
-            'flavor "coreos" is not in this source tree: flavors/coreos/flavor.toml does not exist',
+            'there is no flavor "coreos" in ',
         ),
         (
             ["--with-stage1-flavors="],
@@ -194,7 +195,7 @@ def test_without_kvm_its_options_are_ignored(source: Path) -> None:
     assert resolution.config.hypervisors == ()
     assert resolution.purposes == {"python", "signing"}
     assert notes.ignored == ["--with-stage1-kvm-hypervisors=xen"]
-    assert notes.warnings == ["--with-stage1-kvm-hypervisors is ignored: the kvm flavor is not built"]
+    assert notes.warnings == ["--with-stage1-kvm-hypervisors is ignored: no flavor with a virtual machine is built"]
 
 
 def test_options_without_effect_are_named(source: Path) -> None:
@@ -352,6 +353,11 @@ def test_the_option_comes_before_the_variable(source: Path) -> None:
             ["--with-stage1-kernel-src=debian", "--with-stage1-kernel-version=6.1.2"],
             "Debian packages series of Linux, not 6.1.2",
         ),
+        (["--with-stage1-kernel-version=6.1,6.1"], "--with-stage1-kernel-version names 6.1 twice"),
+        (
+            ["--with-stage1-kernel-src=https://x/linux-6.1.1.tar.xz", "--with-stage1-kernel-version=6.1.1,6.12"],
+            "--with-stage1-kernel-src names one tarball",
+        ),
         (["--with-stage1-kernel-version=six"], "--with-stage1-kernel-version is no version of Linux: 'six'"),
         (["--with-stage1-kernel-config=/no/such"], "kernel fragment /no/such does not exist"),
     ],
@@ -363,24 +369,53 @@ def test_refusals_about_kvm(source: Path, argv: list[str], message: str) -> None
 @pytest.mark.parametrize(
     ("argv", "kernel"),
     [
-        (["--with-stage1-kernel-version=6.12"], ("debian", "6.12")),
-        (
-            ["--with-stage1-kernel-version=6.1.100"],
-            ("https://cdn.kernel.org/pub/linux/kernel/v6.x/linux-6.1.100.tar.xz", "6.1.100"),
-        ),
+        (["--with-stage1-kernel-version=6.12"], ("", "6.12")),
+        (["--with-stage1-kernel-version=6.1,6.1.100"], ("", "6.1", "6.1.100")),
         (["--with-stage1-kernel-src=https://x/linux-6.12.tar.xz"], ("https://x/linux-6.12.tar.xz", "6.12")),
     ],
 )
-def test_kernel_sources(source: Path, argv: list[str], kernel: tuple[str, str]) -> None:
+def test_kernel_sources(source: Path, argv: list[str], kernel: tuple[str, ...]) -> None:
     resolution, _ = decide(source, *argv)
-    assert (resolution.config.kernel_src, resolution.config.kernel_version) == kernel
-    assert ("kernel.org signature" in resolution.purposes) == kernel[0].startswith("https:")
+    assert (resolution.config.kernel_src, *resolution.config.kernel_versions) == kernel
+    assert resolution.config.kernel_versions_asked
+    assert ("kernel.org signature" in resolution.purposes) == (len(kernel) == 3 or bool(kernel[0]))
+
+
+def test_the_versions_of_a_flavor_count_unless_others_are_asked_for(source: Path) -> None:
+    with (source / "flavors/own/flavor.toml").open("a") as file:
+        file.write('[kernel]\nversions = ["6.1.100"]\n')
+    resolution, _ = decide(source, "--with-stage1-flavors=own")
+    assert not resolution.config.kernel_versions_asked
+    assert "kernel.org signature" in resolution.purposes
+    asked = decide(source, "--with-stage1-flavors=own", "--with-stage1-kernel-version=6.1")[0]
+    assert asked.config.kernel_versions_asked
+    assert "kernel.org signature" not in asked.purposes
+
+
+def test_flavors_of_ones_own(source: Path) -> None:
+    folder = write_flavor(source.parent / "mine", "tracing", 'extends = "kvm"\nsummary = "for tracing"\n')
+    resolution, _ = decide(source, "--with-stage1-flavors=tracing", "--with-stage1-flavors-path=mine")
+    assert (resolution.config.flavors, resolution.config.flavors_path) == (("tracing",), (folder.parent,))
+    assert 'unknown flavor "tracing"' in refused(source, "--with-stage1-flavors=tracing")
+    assert refused(source, "--with-stage1-flavors-path=absent").endswith("/absent is not a directory")
+    write_flavor(source.parent / "mine", "own")
+    both = refused(source, "--with-stage1-flavors=own", "--with-stage1-flavors-path=mine")
+    assert both == f'flavor "own" is in {source / "flavors"} and in {folder.parent}'
+
+
+def test_a_flavor_that_the_hypervisors_cannot_run(source: Path) -> None:
+    with (source / "flavors/own/flavor.toml").open("r+") as file:
+        text = file.read()
+        file.seek(0)
+        file.write('hypervisors = ["qemu"]\n' + text)
+    message = refused(source, "--with-stage1-flavors=own", "--with-stage1-kvm-hypervisors=lkvm")
+    assert message == "flavor own cannot be built with lkvm"
 
 
 def test_a_kernel_with_a_digest_may_come_from_anywhere(source: Path) -> None:
     pinned = f"https://x/mine.tar.gz#sha256={'a' * 64}"
     resolution, _ = decide(source, f"--with-stage1-kernel-src={pinned}")
-    assert (resolution.config.kernel_src, resolution.config.kernel_version) == (pinned, "")
+    assert (resolution.config.kernel_src, resolution.config.kernel_versions) == (pinned, ())
     assert "kernel.org signature" not in resolution.purposes
 
 
@@ -447,7 +482,7 @@ def test_a_kernel_directory_has_no_version(source: Path) -> None:
     folder.mkdir()
     (folder / "Kbuild").touch()
     resolution, notes = decide(source, "--with-stage1-kernel-src=linux", "--with-stage1-kernel-version=6.1")
-    assert (resolution.config.kernel_src, resolution.config.kernel_version) == (str(folder), "")
+    assert (resolution.config.kernel_src, resolution.config.kernel_versions) == (str(folder), ())
     assert notes.ignored == ["--with-stage1-kernel-version=6.1"]
 
 

@@ -1,39 +1,49 @@
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pytest
 
 from builder.errors import UserError
-from builder.flavor import Flavor
+from builder.flavor import Flavors
 from builder.rootfs import fill
+from tests.unit.builder.flavors import write_flavor
+
+SMALL = """
+summary = "small"
+[rootfs]
+directories = ["opt/stage2"]
+[rootfs.symlinks]
+"bin" = "usr/bin"
+[rootfs.trees]
+"units" = "usr/lib/systemd/system"
+"""
+CHANGED = """
+extends = "small"
+summary = "changed"
+[rootfs]
+without = ["usr/lib/systemd/system/alias.*", "opt"]
+[rootfs.symlinks]
+"bin" = "usr/sbin"
+[rootfs.trees]
+"own" = ""
+"""
 
 
 @pytest.fixture
-def small(tmp_path: Path) -> Flavor:
-    folder = tmp_path / "flavor"
-    (folder / "units").mkdir(parents=True)
-    (folder / "units" / "app.service.j2").write_text("Description={{ name }}\n")
-    (folder / "units" / "run").write_text("#!/bin/sh\n")
-    (folder / "units" / "run").chmod(0o755)
-    (folder / "units" / "alias.service").symlink_to("app.service")
-    return Flavor(
-        name="small",
-        folder=folder,
-        summary="",
-        manifest_name="example.com/small",
-        manifest_template=folder / "manifest.j2",
-        kernels={},
-        directories=(PurePosixPath("opt/stage2"),),
-        symlinks={PurePosixPath("bin"): "usr/bin"},
-        trees={folder / "units": PurePosixPath("usr/lib/systemd/system")},
-    )
+def flavors(tmp_path: Path) -> Flavors:
+    units = write_flavor(tmp_path / "flavors", "small", SMALL) / "units"
+    units.mkdir()
+    (units / "app.service.j2").write_text("Description={{ name }}\n")
+    (units / "run").write_text("#!/bin/sh\n")
+    (units / "run").chmod(0o755)
+    (units / "alias.service").symlink_to("app.service")
+    return Flavors.of(tmp_path)
 
 
-def test_everything_declared_is_there(small: Flavor, tmp_path: Path) -> None:
+def test_everything_declared_is_there(flavors: Flavors, tmp_path: Path) -> None:
     root = tmp_path / "root"
-    fill(small, root, {"name": "pod"})
+    fill(flavors.load("small"), root, {"name": "pod"})
     units = root / "usr/lib/systemd/system"
     assert (root / "opt/stage2").is_dir()
     assert (root / "bin").readlink() == Path("usr/bin")
@@ -44,21 +54,48 @@ def test_everything_declared_is_there(small: Flavor, tmp_path: Path) -> None:
     assert sorted(path.name for path in units.iterdir()) == ["alias.service", "app.service", "run"]
 
 
-def test_an_undefined_variable_is_named_with_its_line(small: Flavor, tmp_path: Path) -> None:
-    template = small.folder / "units" / "app.service.j2"
+def test_a_flavor_replaces_and_leaves_out_what_it_extends(flavors: Flavors, tmp_path: Path) -> None:
+    own = write_flavor(tmp_path / "flavors", "changed", CHANGED) / "own/usr/lib/systemd/system"
+    own.mkdir(parents=True)
+    (own / "app.service").write_text("Description=mine\n")
+    root = tmp_path / "root"
+    fill(flavors.load("changed"), root, {"name": "pod"})
+    units = root / "usr/lib/systemd/system"
+    assert (units / "app.service").read_text() == "Description=mine\n"
+    assert sorted(path.name for path in units.iterdir()) == ["app.service", "run"]
+    assert (root / "bin").readlink() == Path("usr/sbin")
+    assert not (root / "opt").exists()
+
+
+def test_what_is_left_out_has_to_be_there(flavors: Flavors, tmp_path: Path) -> None:
+    folder = write_flavor(tmp_path / "flavors", "changed", CHANGED.replace('"opt"', '"optt"'))
+    (folder / "own").mkdir()
+    with pytest.raises(UserError, match=r"flavor\.toml:5: the flavors that changed extends have no /optt"):
+        fill(flavors.load("changed"), tmp_path / "root", {"name": "pod"})
+
+
+def test_a_file_in_place_of_a_directory(flavors: Flavors, tmp_path: Path) -> None:
+    text = 'extends = "small"\nsummary = "x"\n[rootfs.symlinks]\n"opt/stage2" = "elsewhere"\n'
+    write_flavor(tmp_path / "flavors", "changed", text)
+    with pytest.raises(UserError, match="flavor changed: /opt/stage2 is a directory of a flavor that it extends"):
+        fill(flavors.load("changed"), tmp_path / "root", {"name": "pod"})
+
+
+def test_an_undefined_variable_is_named_with_its_line(flavors: Flavors, tmp_path: Path) -> None:
+    template = flavors.roots[0] / "small/units/app.service.j2"
     template.write_text("[Unit]\n\nDescription={{ nmae }}\n")
     with pytest.raises(UserError, match=r"app\.service\.j2:3: 'nmae' is undefined"):
-        fill(small, tmp_path / "root", {"name": "pod"})
+        fill(flavors.load("small"), tmp_path / "root", {"name": "pod"})
 
 
-def test_a_syntax_error_is_named_with_its_line(small: Flavor, tmp_path: Path) -> None:
-    template = small.folder / "units" / "app.service.j2"
+def test_a_syntax_error_is_named_with_its_line(flavors: Flavors, tmp_path: Path) -> None:
+    template = flavors.roots[0] / "small/units/app.service.j2"
     template.write_text("[Unit]\n{% if %}\n")
     with pytest.raises(UserError, match=r"app\.service\.j2:2: "):
-        fill(small, tmp_path / "root", {"name": "pod"})
+        fill(flavors.load("small"), tmp_path / "root", {"name": "pod"})
 
 
-def test_a_path_declared_twice_is_refused(small: Flavor, tmp_path: Path) -> None:
-    twice = replace(small, symlinks={PurePosixPath("usr/lib/systemd/system/run"): "elsewhere"})
+def test_a_path_declared_twice_is_refused(flavors: Flavors, tmp_path: Path) -> None:
+    write_flavor(tmp_path / "flavors", "small", SMALL.replace('"bin"', '"usr/lib/systemd/system/run"'))
     with pytest.raises(UserError, match="flavor small: /usr/lib/systemd/system/run is declared twice"):
-        fill(twice, tmp_path / "root", {"name": "pod"})
+        fill(flavors.load("small"), tmp_path / "root", {"name": "pod"})

@@ -10,6 +10,7 @@ import pytest
 from builder.errors import UserError
 from builder.userland import steps
 from builder.userland.debs import PackageTree
+from tests.unit.builder.flavors import flavor_of
 from tests.unit.builder.stepping import PlainContext
 from tests.unit.builder.synthetic import make_config
 
@@ -20,8 +21,9 @@ LIBRARY = "usr/lib/x86_64-linux-gnu/libx.so.1"
 def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PlainContext:
     """A userland of one library, from an unpacked package without ldconfig."""
     config = make_config(tmp_path, arch="amd64", debian_suite="bookworm")
-    folder = steps.lists_of(config, "userland")
+    folder = config.srcdir / "flavors/kvm/userland"
     folder.mkdir(parents=True)
+    (folder / "packages.list").write_text("libx1\n")
     (folder / "library.list").write_text(f"/{LIBRARY}\n")
     tree = PackageTree(tmp_path / "tree", {LIBRARY: "libx1"})
     library = tree.root / LIBRARY
@@ -31,14 +33,14 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PlainContext:
     )
     monkeypatch.setattr(steps, "unpack_part", lambda *_: tree)
     monkeypatch.setattr(steps, "add_licenses", lambda *_: None)
-    return PlainContext(tmp_path / "step", config, steps.step(config))
+    return PlainContext(tmp_path / "step", config, steps.step(config, flavor_of(config)))
 
 
 def test_the_loaders_cache_lists_the_libraries(context: PlainContext, tmp_path: Path) -> None:
     ldconfig = shutil.which("ldconfig", path="/usr/sbin:/sbin")
     if ldconfig is None:
         pytest.skip("ldconfig is not installed")
-    (steps.lists_of(context.config, "userland") / "prefetch.paths").write_text(f"/{LIBRARY}\n")
+    (context.config.srcdir / "flavors/kvm/userland/prefetch.paths").write_text(f"/{LIBRARY}\n")
     (tmp_path / "tree/usr/sbin").mkdir()
     shutil.copy(ldconfig, tmp_path / "tree/usr/sbin/ldconfig")
     context.step.run(context)

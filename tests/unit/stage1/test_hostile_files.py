@@ -71,6 +71,7 @@ IN_IMAGE = (
     "rkt/env/web",
     "rkt/status",
     "rkt/status/web",
+    "usr/lib/stage1/guest.json",
     "usr/lib/stage1/sizing.json",
     "usr/lib/systemd/system",
     "usr/lib/systemd/system/apps.target.requires",

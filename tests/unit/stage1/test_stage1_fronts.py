@@ -177,7 +177,7 @@ def test_the_recorder_says_that_memory_was_short(recorder: str, reason: str, sai
 
 
 def test_the_recorders_units_differ_in_nothing() -> None:
-    exited, failed = (FLAVOR / "units" / f"app-{kind}@.service" for kind in ("exited", "failed"))
+    exited, failed = (FLAVOR / "units" / f"app-{kind}@.service.j2" for kind in ("exited", "failed"))
     assert exited.read_text() == failed.read_text()
     assert not failed.is_symlink()
 

@@ -39,3 +39,11 @@ def test_a_guest_that_hides_nothing() -> None:
         kernel_command_line([], debug=False, protect=protect, environment={}).split() for protect in (True, False)
     )
     assert set(free) - set(protected) == {"RKT_DISABLE_PATHS=1"}
+
+
+def test_the_flavors_words_come_before_those_of_the_environment() -> None:
+    line = kernel_command_line(
+        ["a=1"], flavor=["loglevel=5"], debug=False, protect=True, environment={EXTRA_VARIABLE: "loglevel=7"}
+    )
+    assert line.startswith("a=1 ")
+    assert line.endswith(" loglevel=5 loglevel=7")

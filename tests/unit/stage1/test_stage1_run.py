@@ -37,6 +37,7 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     sizing = image / "usr/lib/stage1/sizing.json"
     sizing.parent.mkdir()
     sizing.write_text('{"app-memory": "128Mi", "system-memory": "128Mi", "minimum-memory": "0"}')
+    sizing.with_name("guest.json").write_text("{}")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -103,6 +103,11 @@ def test_a_unit_of_root() -> None:
     assert "User" not in found and "Group" not in found and "SupplementaryGroups" not in found
 
 
+def test_a_guest_without_a_journal() -> None:
+    found = settings(app_unit(APP, ROOT, Programs("/bin/web", ()), [], interactive=False, journal=False))
+    assert (found["Requires"], found["StandardOutput"], found["StandardError"]) == ("apps.target", "tty", "tty")
+
+
 def test_a_unit_of_another_user() -> None:
     found = settings(app_unit(APP, Identity(0, 7, (8, 9)), Programs("/bin/web", ()), [], interactive=True))
     assert (found["User"], found["Group"], found["SupplementaryGroups"]) == ("0", "7", "8 9")

@@ -45,7 +45,22 @@ def test_the_json_is_canonical() -> None:
 )
 def test_bad_values_are_named(values: dict[str, str], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        stage1_manifest(TEMPLATE, **{"name": "example.com/x", "version": "1", "arch": "amd64"} | values)
+        stage1_manifest(
+            TEMPLATE, name=values.get("name", "example.com/x"), version="1", arch=values.get("arch", "amd64")
+        )
+
+
+def test_the_annotations_of_a_flavor_are_added() -> None:
+    data = stage1_manifest(
+        TEMPLATE, name="example.com/x", version="1", arch="amd64", annotations={"example.com/use": "tracing"}
+    )
+    assert {"name": "example.com/use", "value": "tracing"} in json.loads(data)["annotations"]
+
+
+@pytest.mark.parametrize("name", ["coreos.com/rkt/stage1/run", "Not An Identifier"])
+def test_annotations_that_cannot_be_added(name: str) -> None:
+    with pytest.raises(UserError, match=r"with the annotations of the flavor: .*annotation"):
+        stage1_manifest(TEMPLATE, name="example.com/x", version="1", arch="amd64", annotations={name: "x"})
 
 
 @pytest.mark.parametrize(

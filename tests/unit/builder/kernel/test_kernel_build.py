@@ -15,8 +15,10 @@ import pytest
 from builder.config import BuildConfig
 from builder.errors import UserError
 from builder.graph import Step
-from builder.kernel.build import COMPILE_STEP, FACTS, SOURCE_STEP, steps
+from builder.kernel.build import FACTS, steps
 from builder.kernel.features import FEATURES
+from builder.kernel.spec import specs_of
+from tests.unit.builder.flavors import flavor_of
 from tests.unit.builder.stepping import PlainContext
 from tests.unit.builder.synthetic import make_config
 
@@ -76,12 +78,16 @@ def make_project(root: Path, source: Path, *, theirs: str = "", **changes: objec
     )
 
 
+def all_steps(config: BuildConfig) -> list[Step]:
+    return [step for spec in specs_of(config, flavor_of(config)) for step in steps(config, spec)]
+
+
 def find(config: BuildConfig, name: str) -> Step:
-    return next(step for step in steps(config) if step.name == name)
+    return next(step for step in all_steps(config) if step.name == name)
 
 
 def build(config: BuildConfig, root: Path) -> PlainContext:
-    context = PlainContext(root, config, find(config, COMPILE_STEP))
+    context = PlainContext(root, config, find(config, "kernel-compile"))
     context.step.run(context)
     return context
 
@@ -153,7 +159,7 @@ def test_an_unknown_option(tmp_path: Path, source: Path) -> None:
 def test_contradictions_are_found_before_anything_runs(tmp_path: Path, source: Path) -> None:
     config = make_project(tmp_path, source, theirs="CONFIG_NR_CPUS=4\nCONFIG_NR_CPUS=8\n")
     with pytest.raises(UserError, match=r"my own\.config:1 .* and .*my own\.config:2"):
-        steps(config)
+        all_steps(config)
 
 
 def test_a_patch_of_the_project(tmp_path: Path, source: Path) -> None:
@@ -176,7 +182,7 @@ def test_products_in_the_source_are_cleaned_in_the_copy(tmp_path: Path, source: 
 
 def test_a_build_that_was_broken_off_goes_on(tmp_path: Path, source: Path) -> None:
     config = make_project(tmp_path, source)
-    step = find(config, COMPILE_STEP)
+    step = find(config, "kernel-compile")
     (source / "broken").touch()
     with pytest.raises(UserError, match="make failed"):
         step.run(PlainContext(tmp_path / "step", config, step))
@@ -200,27 +206,27 @@ def test_what_is_no_kernel(tmp_path: Path, source: Path, name: str) -> None:
 
 def test_comments_and_places_do_not_make_another_kernel(tmp_path: Path, source: Path) -> None:
     config = make_project(tmp_path, source)
-    before = find(config, COMPILE_STEP)
+    before = find(config, "kernel-compile")
     fragment = config.srcdir / "kernel-configs/amd64/net.config"
     fragment.write_text("# Other words.\n\n\nCONFIG_NET=y\n")
-    after = find(config, COMPILE_STEP)
+    after = find(config, "kernel-compile")
     assert (before.params, before.files) == (after.params, after.files)
     fragment.write_text("CONFIG_NET=m\n")
-    assert find(config, COMPILE_STEP).params != before.params
+    assert find(config, "kernel-compile").params != before.params
 
 
 def test_a_directory_counts_with_its_content(tmp_path: Path, source: Path) -> None:
-    step = find(make_project(tmp_path, source), COMPILE_STEP)
+    step = find(make_project(tmp_path, source), "kernel-compile")
     assert source in step.files
     assert step.needs == ()
 
 
 def test_sources_that_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not exist"):
-        steps(make_project(tmp_path / "a", tmp_path / "absent"))
+        all_steps(make_project(tmp_path / "a", tmp_path / "absent"))
     config = make_config(tmp_path / "a", kernel_src="git://example.com/linux", arch="amd64")
     with pytest.raises(UserError, match="not an archive"):
-        steps(config)
+        all_steps(config)
 
 
 def make_debian_package(root: Path, name: str) -> Path:
@@ -236,7 +242,7 @@ def make_debian_package(root: Path, name: str) -> Path:
     make_kernel(root / "linux-source-6.1")
     with tarfile.open(folder / f"usr/src/{name}.tar.xz", "w:xz") as tar:
         tar.add(root / "linux-source-6.1", arcname="linux-source-6.1")
-    output = root / "debian-kernel-source"
+    output = root / f"debian-{name}"
     output.mkdir()
     file = f"{name}_6.1.99-1_all.deb"
     subprocess.run(["dpkg-deb", "--build", "--root-owner-group", folder, output / file], check=True)
@@ -248,14 +254,14 @@ def make_debian_package(root: Path, name: str) -> Path:
 def test_debians_source(tmp_path: Path) -> None:
     packages = make_debian_package(tmp_path, "linux-source-6.1")
     make_project(tmp_path, Path("debian"))
-    config = make_config(tmp_path, kernel_src="debian", kernel_version="6.1", arch="amd64")
-    one, two = steps(config)
-    assert (one.name, two.name, two.needs) == (SOURCE_STEP, COMPILE_STEP, (SOURCE_STEP,))
+    config = make_config(tmp_path, kernel_versions=("6.1",), arch="amd64")
+    one, two = all_steps(config)
+    assert (one.name, two.name, two.needs) == ("kernel-source", "kernel-compile", ("kernel-source",))
     context = PlainContext(tmp_path / "source", config, one, {one.needs[0]: packages})
     one.run(context)
     assert [path.name for path in context.output.iterdir()] == ["linux-source-6.1.tar.xz"]
     assert context.facts["package"] == "linux-source-6.1 6.1.99-1"
-    compiled = PlainContext(tmp_path / "compile", config, two, {SOURCE_STEP: context.output})
+    compiled = PlainContext(tmp_path / "compile", config, two, {"kernel-source": context.output})
     two.run(compiled)
     assert (compiled.output / "bzImage").exists()
 
@@ -263,8 +269,8 @@ def test_debians_source(tmp_path: Path) -> None:
 def test_a_series_that_debian_does_not_have(tmp_path: Path) -> None:
     packages = make_debian_package(tmp_path, "linux-source-6.1")
     make_project(tmp_path, Path("debian"))
-    config = make_config(tmp_path, kernel_src="debian", kernel_version="6.2", arch="amd64", debian_suite="bookworm")
-    step = find(config, SOURCE_STEP)
+    config = make_config(tmp_path, kernel_versions=("6.2",), arch="amd64", debian_suite="bookworm")
+    step = find(config, "kernel-source")
     with pytest.raises(UserError, match=r"bookworm has no package linux-source-6\.2"):
         step.run(PlainContext(tmp_path / "source", config, step, {step.needs[0]: packages}))
 
@@ -278,7 +284,7 @@ def test_a_pinned_download(tmp_path: Path, source: Path) -> None:
     for pin, offline, problem in ((digest, False, ""), ("0" * 64, False, "SHA-256 is"), (digest, True, "offline")):
         url = f"{archive.as_uri()}#sha256={pin}"
         config = make_config(tmp_path, kernel_src=url, arch="amd64", offline=offline)
-        step = find(config, SOURCE_STEP)
+        step = find(config, "kernel-source")
         context = PlainContext(tmp_path / f"step{problem}", config, step)
         if problem:
             with pytest.raises(UserError, match=problem):

@@ -45,5 +45,5 @@ def test_the_unit_is_wanted_only_with_networks(tmp_path: Path) -> None:
 
 
 def test_the_unit_is_in_the_flavor() -> None:
-    unit = Path(__file__).parents[4] / "flavors/kvm/units/pod-network.service"
+    unit = Path(__file__).parents[4] / "flavors/kvm/units/pod-network.service.j2"
     assert "ExecStart=/usr/bin/ip -batch /etc/rkt/ip.batch\n" in unit.read_text()

@@ -1,0 +1,81 @@
+"""Which kernels a build compiles: one or more for each flavor, each made once however many flavors share it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder import kernel_version
+from builder.config import BuildConfig
+from builder.errors import UserError
+from builder.flavor import Flavor
+from builder.naming import versions_of
+
+_TABLE = "kernel"
+
+
+@dataclass(frozen=True)
+class KernelSpec:
+    """One kernel to compile."""
+
+    suffix: str
+    """What follows "kernel-source" and "kernel-compile" in the names of its steps; empty for the one of kvm."""
+    src: str
+    """"debian", or the path of a directory or tarball, or an https URL."""
+    version: str
+    """Series ("6.1") for Debian's source, full version ("6.1.190") for a kernel.org tarball; empty for a path."""
+    ours: tuple[Path, ...]
+    """Fragments of kernel-configs/, in order of their names."""
+    theirs: tuple[Path, ...]
+    """Fragments of the flavors, and at last of the person's own, which override ours."""
+    patches: tuple[Path, ...]
+
+    @property
+    def compile_step(self) -> str:
+        """Name of the step that compiles it."""
+        return f"kernel-compile{self.suffix}"
+
+    @property
+    def source_step(self) -> str:
+        """Name of the step that gets its source, where that is not on this machine."""
+        return f"kernel-source{self.suffix}"
+
+    @property
+    def package(self) -> str:
+        """Name of the Debian package with its source; empty where it comes from elsewhere."""
+        return f"linux-source-{self.version}" if self.src == kernel_version.DEBIAN else ""
+
+
+def specs_of(config: BuildConfig, flavor: Flavor) -> tuple[KernelSpec, ...]:
+    """The kernels of a flavor, one for each version.
+
+    Raises `UserError` for a fragment that is to be left out and does not exist.
+    """
+    suffix = flavor.owner_suffix(_TABLE)
+    ours, theirs = _ours(config, flavor), (*flavor.paths("kernel.fragments"), *config.kernel_fragments)
+    patches = (*sorted((config.srcdir / "kernel-configs" / "patches").glob("*.patch")), *flavor.paths("kernel.patches"))
+    if config.kernel_src:
+        version = config.kernel_versions[0] if config.kernel_versions else ""
+        return (KernelSpec(suffix, config.kernel_src, version, ours, theirs, patches),)
+    versions = versions_of(config, flavor)
+    return tuple(
+        KernelSpec(
+            f"{suffix}-{version}" if len(versions) > 1 else suffix,
+            kernel_version.source_of(version),
+            version,
+            ours,
+            theirs,
+            patches,
+        )
+        for version in versions
+    )
+
+
+def _ours(config: BuildConfig, flavor: Flavor) -> tuple[Path, ...]:
+    folder = config.srcdir / "kernel-configs" / config.arch
+    left_out = flavor.texts("kernel.without")
+    for item in flavor.items.get("kernel.without", ()):
+        if not (folder / f"{item.value}.config").is_file():
+            known = ", ".join(sorted(path.stem for path in folder.glob("*.config")))
+            raise UserError(f"{item.where}: {folder} has no {item.value}.config", hint=f"it has {known}")
+    return tuple(path for path in sorted(folder.glob("*.config")) if path.stem not in left_out)

@@ -1,0 +1,71 @@
+"""The images of a flavor and what they are called: one for each hypervisor and version of Linux.
+
+Standard library only: configure.py uses it before anything is installed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from builder import kernel_version
+from builder.config import BuildConfig
+from builder.errors import UserError
+from builder.flavor import Flavor
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One image of a flavor."""
+
+    hypervisor: str
+    version: str
+    """Version of Linux; empty where the kernel is not chosen by a version."""
+    name: str
+    """What the steps that make it are called behind "aci-FLAVOR-" and "sign-FLAVOR-": "qemu", "qemu-6.12"."""
+    file: str
+    """File name in `bin/`: "stage1-kvm.aci", "stage1-kvm-qemu-linux-6.12.aci"."""
+
+
+def variants(config: BuildConfig, flavor: Flavor) -> tuple[Variant, ...]:
+    """The images of a flavor. rkt's rule: what there are several of is part of the name.
+
+    Raises `UserError` for a flavor that none of the hypervisors can run.
+    """
+    hypervisors = tuple(name for name in config.hypervisors if name in flavor.hypervisors)
+    if not hypervisors:
+        raise UserError(
+            f"flavor {flavor.name} cannot be built with {', '.join(config.hypervisors)}",
+            hint=f"it can with {', '.join(flavor.hypervisors) or 'no hypervisor'}: see --with-stage1-kvm-hypervisors",
+        )
+    for name in hypervisors:
+        if name not in flavor.table("kernel.forms"):
+            raise UserError(f"{flavor.files[-1]}: kernel.forms does not say which kernel {name} boots")
+    versions = versions_of(config, flavor) or ("",)
+    return tuple(_variant(flavor, hypervisors, versions, name, version) for version in versions for name in hypervisors)
+
+
+def versions_of(config: BuildConfig, flavor: Flavor) -> tuple[str, ...]:
+    """The versions of Linux that a flavor is built with; none where the kernel is not chosen by a version.
+
+    Raises `UserError` for a flavor that names something else as a version.
+    """
+    if config.kernel == "prebuilt":
+        return ()
+    if config.kernel_src or config.kernel_versions_asked:
+        return config.kernel_versions
+    items = flavor.items.get("kernel.versions", ())
+    for item in items:
+        kernel_version.check(item.value, f"{item.where}: kernel.versions")
+    return tuple(item.value for item in items) or config.kernel_versions
+
+
+def _variant(
+    flavor: Flavor, hypervisors: tuple[str, ...], versions: tuple[str, ...], hypervisor: str, version: str
+) -> Variant:
+    name, file = hypervisor, f"stage1-{flavor.name}"
+    if len(hypervisors) > 1:
+        file += f"-{hypervisor}"
+    if len(versions) > 1:
+        name += f"-{version}"
+        file += f"-linux-{version}"
+    return Variant(hypervisor, version, name, f"{file}.aci")

@@ -1,0 +1,33 @@
+"""What the flavor says of the guest: the parts that it can do without, and words for its kernel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stage1.manifest import read_object, texts, typed
+from stage1.paths import Tree
+
+RULES = "usr/lib/stage1/guest.json"
+"""The flavor's rules, below the root of the image: values by the names of `GuestRules`."""
+
+
+@dataclass(frozen=True)
+class GuestRules:
+    """A guest as the flavor kvm has it, unless the flavor says otherwise."""
+
+    journal: bool = True
+    """Whether the guest has journald; without it the apps' lines go to the console alone."""
+    network: bool = True
+    """Whether pods can have networks."""
+    kernel_parameters: tuple[str, ...] = ()
+    """Words for the kernel's command line."""
+
+
+def load_guest_rules(image: Tree) -> GuestRules:
+    """Read the file of the image. Raises `UserError` for one that is not there, or not what it has to be."""
+    rules = read_object(image, RULES, "guest")
+    return GuestRules(
+        journal=typed(rules, "journal", bool, "guest") is not False,
+        network=typed(rules, "network", bool, "guest") is not False,
+        kernel_parameters=tuple(texts(rules, "kernel_parameters", "guest")),
+    )

@@ -1,0 +1,91 @@
+"""The plans of this project's own flavors, and of some that extend them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from builder.config import BuildConfig
+from builder.errors import UserError
+from builder.graph import Graph, Plan
+from builder.plan import plan
+from tests.unit.builder.flavors import write_flavor
+from tests.unit.builder.synthetic import make_config
+
+PROJECT = Path(__file__).parents[3]
+
+
+def configure(root: Path, *flavors: str, **changes: object) -> BuildConfig:
+    values: dict[str, object] = {
+        "srcdir": PROJECT,
+        "flavors": flavors,
+        "flavors_path": (root / "mine",),
+        "flavors_version": "1",
+        "arch": "amd64",
+        "hypervisors": ("qemu",),
+        "kernel": "build",
+        "kernel_versions": ("6.1",),
+        "debian_suite": "bookworm",
+        "aci_compression": "gzip",
+        "signing_key": "none",
+    }
+    (root / "mine").mkdir(exist_ok=True)
+    return make_config(root, **values | changes)
+
+
+def steps_and_files(planned: Plan) -> tuple[set[str], set[str]]:
+    Graph(planned)
+    return {step.name for step in planned.steps}, {product.name for product in planned.products}
+
+
+def test_a_flavor_shares_what_it_does_not_change(tmp_path: Path) -> None:
+    write_flavor(tmp_path / "mine", "mine", 'extends = "kvm"\nsummary = "x"\n[guest]\nservices = ["x.service"]\n')
+    steps, files = steps_and_files(plan(configure(tmp_path, "kvm", "mine")))
+    assert files == {"rkt", "stage1-kvm.aci", "stage1-mine.aci"}
+    assert {name for name in steps if name.endswith("-mine") or "-mine-" in name} == {"flavor-mine", "aci-mine-qemu"}
+
+
+def test_a_flavor_has_its_own_of_what_it_changes(tmp_path: Path) -> None:
+    text = 'extends = "kvm"\nsummary = "x"\n[kernel]\nversions = ["6.6", "6.12"]\n[userland]\npackages = ["strace"]\n'
+    write_flavor(tmp_path / "mine", "mine", text)
+    steps, files = steps_and_files(plan(configure(tmp_path, "kvm", "mine")))
+    assert files == {
+        *("rkt", "stage1-kvm.aci", "stage1-mine.aci"),
+        *("stage1-mine-linux-6.6.aci", "stage1-mine-linux-6.12.aci"),
+    }
+    assert {name for name in steps if "mine" in name} == {
+        *("kernel-source-mine-6.6", "kernel-compile-mine-6.6", "kernel-source-mine-6.12", "kernel-compile-mine-6.12"),
+        *("userland-mine", "launcher-mine", "qemu-mine", "flavor-mine", "aci-mine-qemu-6.6", "aci-mine-qemu-6.12"),
+    }
+    assert {"debian-linux-source-6.1", "debian-linux-source-6.6", "debian-linux-source-6.12"} <= steps
+
+
+def test_several_versions_of_linux(tmp_path: Path) -> None:
+    versions = ("6.1", "6.12.3")
+    planned = plan(configure(tmp_path, "kvm", kernel_versions=versions, kernel_versions_asked=True))
+    steps, files = steps_and_files(planned)
+    assert files == {"rkt", "stage1-kvm.aci", "stage1-kvm-linux-6.1.aci", "stage1-kvm-linux-6.12.3.aci"}
+    links = {product.name: product.link for product in planned.products if product.link}
+    assert links == {"stage1-kvm.aci": "stage1-kvm-linux-6.1.aci"}
+    assert {"kernel-compile-6.1", "kernel-compile-6.12.3"} <= steps
+    assert "debian-linux-source-6.12.3" not in steps
+
+
+@pytest.mark.parametrize(
+    ("table", "changes", "message"),
+    [
+        ('[kernel]\nwithout = ["nets"]', {}, r"flavor\.toml:4: .*/kernel-configs/amd64 has no nets\.config"),
+        ('[userland]\nwithout = ["nets"]', {}, r"flavor\.toml:4: .*/flavors/kvm/userland has no nets\.list"),
+        ('[userland]\nfiles = ["etc"]', {}, r"flavor\.toml:4: etc: neither an absolute path nor"),
+        (
+            '[kernel]\nversions = ["6.6"]',
+            {"kernel": "prebuilt"},
+            r"flavor\.toml:4: flavor mine has a kernel of its own",
+        ),
+    ],
+)
+def test_flavors_that_cannot_be_planned(tmp_path: Path, table: str, changes: dict[str, object], message: str) -> None:
+    write_flavor(tmp_path / "mine", "mine", f'extends = "kvm"\nsummary = "x"\n{table}\n')
+    with pytest.raises(UserError, match=message):
+        plan(configure(tmp_path, "mine", **changes))
