@@ -58,8 +58,9 @@ install: all ## Copy the images into the images directory and rkt into bindir (b
 uninstall: ## Remove what install has put there (below DESTDIR)
 	@$(CONFIGURED); exec $(PYTHON) -m builder.upkeep uninstall
 
-docs: ## Write docs/configure.md from the table of options
+docs: ## Write docs/configure.md and docs/flavor-keys.md from the tables of options and keys
 	@python3 configure.py --help-markdown > docs/configure.md.tmp && mv docs/configure.md.tmp docs/configure.md
+	@python3 -m builder.flavor_keys > docs/flavor-keys.md.tmp && mv docs/flavor-keys.md.tmp docs/flavor-keys.md
 
 manpages: ## Write man pages of rkt and mkstage1 into the build directory (man/)
 	@$(CONFIGURED); exec $(PYTHON) -m builder.documents manpages

@@ -23,6 +23,7 @@ PROGRAM = "mkstage1"
 
 _ELSEWHERE = {
     "aci": "builder.aci.build_command",
+    "flavor": "builder.flavor_commands",
     "inspect": "builder.aci.commands",
     "verify": "builder.aci.commands",
 }

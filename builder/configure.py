@@ -97,7 +97,7 @@ def _check_machine(
         raise UserError(f"functional tests cannot run: {obstacle}", hint="leave out --enable-functional-tests")
     tests = mode != "no" and not obstacle
     purposes = resolution.purposes | ({"functional tests"} if tests else set())
-    absent = checks.missing(checks.needed(checks.table(), purposes), report)
+    absent = checks.missing([*checks.needed(checks.table(), purposes), *resolution.requirements], report)
     if absent and asked["install-deps"]:
         checks.install(absent, report)
         absent = checks.missing(absent, report)
@@ -106,7 +106,7 @@ def _check_machine(
                 f"still missing after the installation: {', '.join(item.label for item in absent)}",
                 hint="run configure with Debian's own /usr/bin/python3, and look at PATH",
             )
-    if mode == "yes" or checks.needed(absent, resolution.purposes):
+    if mode == "yes" or checks.needed(absent, {*resolution.purposes, "flavor"}):
         _refuse(absent)
     _check_launcher(resolution.config.compiler_launcher, report)
     reason = obstacle if mode != "no" else "as asked"

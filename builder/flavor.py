@@ -22,6 +22,12 @@ _BASE = "kvm"
 """The flavor whose steps need no name of their own."""
 
 
+def check_name(name: str) -> None:
+    """Raise `UserError` for what cannot be the name of a flavor: it is part of file names and of AC Names."""
+    if not _NAME.fullmatch(name):
+        raise UserError(f"{name!r} is no name of a flavor", hint="use lower case letters and digits, joined by hyphens")
+
+
 @dataclass(frozen=True)
 class Layer:
     """One flavor of a lineage: its folder, and what its own flavor.toml says."""

@@ -167,7 +167,8 @@ class Places:
     def line(self, keys: tuple[str, ...], text: str = "") -> int:
         """The line of a key; with `text` that of a string in its value, where the string stands there as it is."""
         lines = self._lines.get(keys, range(1, 2))
-        return next((number for number in lines if text in self._texts[number - 1]), lines[0])
+        forms = (f'"{text}"', f"'{text}'")
+        return next((number for number in lines if any(form in self._texts[number - 1] for form in forms)), lines[0])
 
     def fault(self, keys: tuple[str, ...], problem: str, hint: str = "", text: str = "") -> UserError:
         """An error at a key, or at a string in its value."""

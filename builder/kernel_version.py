@@ -9,13 +9,23 @@ import re
 
 from builder.errors import UserError
 
-DEFAULT = "6.1"
-"""Series of Debian's kernel source that is built unless another is asked for."""
+_OF_RELEASES = {"bullseye": "5.10", "bookworm": "6.1", "trixie": "6.12"}
+"""Release of Debian -> the series of its kernel."""
 DEBIAN = "debian"
 """The source that is Debian's package of a series."""
 
 _SERIES = re.compile(r"\d+\.\d+")
 _FULL = re.compile(r"\d+\.\d+\.\d+")
+
+
+def default(suite: str) -> str:
+    """The series that is built unless another is asked for: that of the release, or of bookworm."""
+    return _OF_RELEASES.get(suite, "6.1")
+
+
+def is_backport(series: str, suite: str) -> bool:
+    """Whether the source of a series is to be looked for in the backports of a release."""
+    return series != _OF_RELEASES.get(suite, series)
 
 
 def is_full(version: str) -> bool:

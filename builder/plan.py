@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from builder import guest, image, launch_rules, launcher, rkt
+from builder import guest, image, kernel_version, launch_rules, launcher, rkt
 from builder.config import BuildConfig
 from builder.errors import UserError
 from builder.flavor import Flavor, Flavors
@@ -13,7 +13,7 @@ from builder.graph import Json, Plan, Product, Step
 from builder.hypervisor import lkvm, qemu
 from builder.kernel import build as kernel
 from builder.kernel import features, prebuilt
-from builder.kernel.spec import KernelSpec, specs_of
+from builder.kernel.spec import KernelSpec, source_package, specs_of
 from builder.naming import Variant, variants
 from builder.userland import packages
 from builder.userland import steps as userland
@@ -94,7 +94,7 @@ def _steps(config: BuildConfig, flavors: Iterable[Flavor], images: Iterable[_Ima
     for flavor in flavors:
         if any(one.flavor is flavor and one.variant.hypervisor == "qemu" for one in images):
             yield qemu.step(config, flavor)
-        yield image.flavor_step(config, flavor, _values(config, flavor))
+        yield image.flavor_step(config, flavor, template_values(config, flavor))
 
 
 def _packages(config: BuildConfig, flavors: Iterable[Flavor], kernels: Iterable[KernelSpec]) -> Iterator[Step]:
@@ -111,9 +111,10 @@ def _packages(config: BuildConfig, flavors: Iterable[Flavor], kernels: Iterable[
     if config.kernel == "prebuilt" and not config.kernel_image:
         metas = [prebuilt.meta_package(config)]
         downloads.append(packages.download_step(packages.KERNEL_STEP, metas, metas[0]))
-    for name in sorted({spec.package for spec in kernels if spec.package}):
-        downloads.append(packages.download_step(packages.kernel_source_step(name), [name], name))
-        wanted.add(name)
+    for version in sorted({spec.version for spec in kernels if spec.package}):
+        package, backports = source_package(version), kernel_version.is_backport(version, config.debian_suite)
+        downloads += packages.kernel_source_steps(config, package, backports=backports)
+        wanted |= set() if backports else {package}
     yield packages.resolve_step(config, wanted, metas)
     yield from downloads
 
@@ -147,7 +148,7 @@ def _archive(config: BuildConfig, one: _Image) -> Step:
     return image.aci_step(config, flavor, one.variant.name, layers, parts)
 
 
-def _values(config: BuildConfig, flavor: Flavor) -> dict[str, Json]:
+def template_values(config: BuildConfig, flavor: Flavor) -> dict[str, Json]:
     """What the templates of a flavor can refer to."""
     return {
         "flavor": flavor.name,

@@ -15,6 +15,7 @@ from types import MappingProxyType
 
 from builder import kernel_version, resolve_kvm
 from builder.arguments import Arguments, Notes
+from builder.checks import Kind, Requirement
 from builder.config import BuildConfig
 from builder.errors import UserError
 from builder.flavor import Flavor, Flavors
@@ -60,6 +61,8 @@ class Resolution:
     """Complete but for `functional_tests`, which says only whether they are asked for or may run."""
     purposes: frozenset[str]
     """What the choices need on this machine, in the words of requirements.toml."""
+    requirements: tuple[Requirement, ...]
+    """What flavors of one's own need besides."""
     tests_obstacle: str
     """Why functional tests cannot run with these options; empty where they can."""
 
@@ -89,7 +92,11 @@ def resolve(arguments: Arguments, srcdir: Path, notes: Notes, probe: resolve_kvm
     config = _record(arguments, notes, srcdir, stage1, kvm, signing)
     for one in machines:
         variants(config, one)  # refuses what these options cannot build
-    return Resolution(config, frozenset(purposes), _tests_obstacle(stage1))
+    programs = {item.key: item.value for one in machines for item in one.items.get("requires", ())}
+    requirements = tuple(
+        Requirement(program, Kind.PROGRAM, package, frozenset({"flavor"})) for program, package in programs.items()
+    )
+    return Resolution(config, frozenset(purposes), requirements, _tests_obstacle(stage1))
 
 
 def _is_of_kernel_org(one: Flavor) -> bool:

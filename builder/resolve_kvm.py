@@ -253,7 +253,7 @@ def _kernel_source(arguments: Arguments, notes: Notes) -> tuple[str, tuple[str, 
                 hint=f"write --with-stage1-kernel-version={version.rpartition('.')[0]}",
             )
     if source in ("auto", "debian"):
-        return "", versions or (kernel_version.DEFAULT,)
+        return "", versions or (kernel_version.default(arguments["debian-suite"]),)
     if is_url(source):
         if len(versions) > 1:
             raise UserError(

@@ -60,7 +60,7 @@ def _run(context: StepContext, flavor: Flavor) -> None:
     below = context.inputs[userland.name_of(flavor)]
     tree = userland.unpack_part(context, userland.package_names(folder), QEMU_STEP)
     selection = select(tree, userland.read_lists(folder))
-    userland.complete(context, tree, selection, folder)
+    userland.complete(context, tree, selection, str(folder / userland.PACKAGES_LIST))
     libraries = userland.library_directory(context.config.arch)
     selection.add_file(FRONT, _write_front(context, below / "rootfs", libraries), NAME)
     selection.add_file(f"{libraries}/{_PRELOADED}", _compile(context), NAME)

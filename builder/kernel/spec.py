@@ -43,7 +43,12 @@ class KernelSpec:
     @property
     def package(self) -> str:
         """Name of the Debian package with its source; empty where it comes from elsewhere."""
-        return f"linux-source-{self.version}" if self.src == kernel_version.DEBIAN else ""
+        return source_package(self.version) if self.src == kernel_version.DEBIAN else ""
+
+
+def source_package(series: str) -> str:
+    """Name of the Debian package with the source of a series: "linux-source-6.1"."""
+    return f"linux-source-{series}"
 
 
 def specs_of(config: BuildConfig, flavor: Flavor) -> tuple[KernelSpec, ...]:

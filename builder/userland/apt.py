@@ -30,6 +30,10 @@ Pin: release o=Debian
 Pin-Priority: 500
 
 Package: *
+Pin: release o=Debian Backports
+Pin-Priority: 500
+
+Package: *
 Pin: release o=*
 Pin-Priority: -1
 """
@@ -134,7 +138,8 @@ class Apt:
         missing = [name for name in wanted if name not in found]
         if missing:
             raise UserError(
-                f"no apt source offers {', '.join(missing)}", hint="correct the name in the flavor's packages.list"
+                f"no apt source offers {', '.join(missing)}",
+                hint="correct the name in the flavor; of a kernel, see --with-stage1-kernel-version",
             )
         return tuple(found[name] for name in wanted)
 

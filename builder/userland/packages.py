@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from builder.config import BuildConfig
 from builder.errors import UserError
 from builder.graph import Scope, Step, StepContext
 from builder.userland.apt import DEBIAN_ARCHITECTURES, Apt, Package, check_file, place
-from builder.userland.sources import KEYRING, host_sources, mirror_sources
+from builder.userland.sources import KEYRING, backports_of, host_sources, mirror_sources
 
 RESOLVE_STEP = "debian-resolve"
 USERLAND_STEP = "debian-packages"
@@ -30,16 +30,33 @@ def kernel_source_step(package: str) -> str:
     return f"debian-{package}"
 
 
-def resolve_step(config: BuildConfig, names: Iterable[str], metas: Iterable[str] = ()) -> Step:
+def kernel_source_steps(config: BuildConfig, package: str, *, backports: bool) -> Iterator[Step]:
+    """The step that fetches the source of a kernel; one of the release's backports is resolved by itself before."""
+    resolution = RESOLVE_STEP
+    if backports:
+        step = resolve_step(config, [package], name=f"{RESOLVE_STEP}-{package}", backports=True)
+        resolution = step.name
+        yield step
+    yield download_step(kernel_source_step(package), [package], package, resolution=resolution, backports=backports)
+
+
+def resolve_step(
+    config: BuildConfig,
+    names: Iterable[str],
+    metas: Iterable[str] = (),
+    *,
+    name: str = RESOLVE_STEP,
+    backports: bool = False,
+) -> Step:
     """The step that decides on the version of each package, and of what `metas` stand for (see `Apt.resolve`).
 
-    It runs once in a build directory.
+    It runs once in a build directory. With `backports` the packages are those of the release's backports alone.
 
     Its output is `packages.json`, as that of `download_step` without "file".
     """
     wanted = sorted(set(names))
     return Step(
-        name=RESOLVE_STEP,
+        name=name,
         label="APT",
         summary=f"resolve {len(wanted)} packages of Debian {config.debian_suite}",
         run=_resolve,
@@ -49,14 +66,17 @@ def resolve_step(config: BuildConfig, names: Iterable[str], metas: Iterable[str]
             "suite": config.debian_suite,
             "mirror": config.debian_mirror,
             "arch": config.arch,
+            "backports": backports,
         },
         code=_CODE,
         scope=Scope.BUILD,
     )
 
 
-def download_step(name: str, names: Iterable[str], what: str) -> Step:
-    """A step that fetches some of the resolved packages, by name or by what they stand for.
+def download_step(
+    name: str, names: Iterable[str], what: str, *, resolution: str = RESOLVE_STEP, backports: bool = False
+) -> Step:
+    """A step that fetches some of the packages of a resolution, by name or by what they stand for.
 
     Its output: the .deb files, and `packages.json`: `{"packages": [{"name", "version", "architecture", "source",
     "size", "sha256", "file"}]}`, sorted by name.
@@ -67,8 +87,8 @@ def download_step(name: str, names: Iterable[str], what: str) -> Step:
         label="FETCH",
         summary=f"download {what}",
         run=_download,
-        needs=(RESOLVE_STEP,),
-        params={"packages": list(wanted)},
+        needs=(resolution,),
+        params={"packages": list(wanted), "backports": backports},
         code=_CODE,
     )
 
@@ -90,7 +110,7 @@ def _resolve(context: StepContext) -> None:
     config = context.config
     names, metas = _names(context), _names(context, "metas")
     key = " ".join([*names, *metas])
-    kept = _state(config) / "resolutions" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    kept = _state(context) / "resolutions" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     if config.offline:
         if not (kept / _RECORD).is_file():
             raise UserError(
@@ -111,7 +131,8 @@ def _resolve(context: StepContext) -> None:
 
 def _download(context: StepContext) -> None:
     wanted = set(_names(context))
-    resolved = load_packages(context.inputs[RESOLVE_STEP])
+    (resolution,) = context.inputs.values()
+    resolved = load_packages(resolution)
     packages = [package for package in resolved if {package.name, package.stands_for} & wanted]
     store = context.config.cache_dir / "downloads"
     store.mkdir(parents=True, exist_ok=True)
@@ -159,8 +180,15 @@ def _names(context: StepContext, kind: str = "packages") -> list[str]:
     return [str(name) for name in names]
 
 
-def _state(config: BuildConfig) -> Path:
-    key = "\n".join([config.debian_suite, config.debian_mirror, config.arch])
+def _suite(context: StepContext) -> str:
+    """The suite that packages come from, as far as the directory of apt's state is concerned."""
+    suite = context.config.debian_suite
+    return f"{suite}-backports" if context.step.params["backports"] else suite
+
+
+def _state(context: StepContext) -> Path:
+    config = context.config
+    key = "\n".join([_suite(context), config.debian_mirror, config.arch])
     return config.cache_dir / "apt" / hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
@@ -171,4 +199,6 @@ def _apt(context: StepContext) -> Apt:
         sources = mirror_sources(config.debian_mirror, config.debian_suite, KEYRING)
     else:
         sources = host_sources(config.debian_suite, architecture)
-    return Apt(_state(config), sources, architecture, context.execute, pinned=not config.debian_mirror)
+    if context.step.params["backports"]:
+        sources = backports_of(sources, config.debian_suite)
+    return Apt(_state(context), sources, architecture, context.execute, pinned=not config.debian_mirror)

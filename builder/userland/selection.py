@@ -167,7 +167,7 @@ def _take(tree: PackageTree, selection: Selection, path: str, entry: Entry) -> N
         _take(tree, selection, target, entry)
 
 
-def add_libraries(tree: PackageTree, selection: Selection, directories: Iterable[str], packages_list: Path) -> None:
+def add_libraries(tree: PackageTree, selection: Selection, directories: Iterable[str], listed_in: str) -> None:
     """Add the loader and the libraries that the selected files need, each as a regular file under the needed name.
 
     A symlink less is a round trip less on a root that is shared over 9p. Raises `UserError` naming the file that
@@ -177,7 +177,7 @@ def add_libraries(tree: PackageTree, selection: Selection, directories: Iterable
         needs = Closure(tree.locate, directories).of(sorted(selection.files))
     except MissingLibraryError as error:
         raise UserError(
-            str(error), hint=f"`apt-file search LIBRARY` names the package of each: add them to {packages_list}"
+            str(error), hint=f"`apt-file search LIBRARY` names the package of each: add them to {listed_in}"
         ) from error
     for need in needs:
         path = merged_path(need.path)

@@ -96,6 +96,12 @@ def mirror_sources(mirror: str, release: str, keyring: Path) -> tuple[AptSource,
     )
 
 
+def backports_of(sources: tuple[AptSource, ...], release: str) -> tuple[AptSource, ...]:
+    """The entry for the backports of a release, which lie beside it in each of Debian's archives."""
+    main = next(source for source in sources if release in source.suites)
+    return (AptSource((f"{release}-backports",), main.fields),)
+
+
 def _select(stanza: dict[str, str], release: str, architecture: str) -> AptSource | None:
     """Keep what belongs to the release. `Trusted` and its like are dropped: signatures always count."""
     suites = tuple(suite for suite in suites_of(release) if suite in stanza.get("suites", "").split())

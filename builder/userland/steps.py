@@ -123,9 +123,12 @@ def read_lists(folder: Path) -> tuple[Entry, ...]:
     return tuple(entry for path in lists for entry in read_list(path))
 
 
-def complete(context: StepContext, tree: PackageTree, selection: Selection, folder: Path) -> None:
-    """Add what the selected files need in order to run, and the licenses of everything."""
-    add_libraries(tree, selection, _search_path(context.config.arch), folder / PACKAGES_LIST)
+def complete(context: StepContext, tree: PackageTree, selection: Selection, listed_in: str) -> None:
+    """Add what the selected files need in order to run, and the licenses of everything.
+
+    `listed_in` says where packages are named, for errors.
+    """
+    add_libraries(tree, selection, _search_path(context.config.arch), listed_in)
     add_licenses(tree, selection)
 
 
@@ -147,7 +150,8 @@ def _run(context: StepContext, flavor: Flavor) -> None:
     folder = flavor.part(NAME)
     tree = unpack_part(context, packages_of(flavor), USERLAND_STEP)
     selection = select(tree, entries_of(flavor))
-    complete(context, tree, selection, folder)
+    changed = f"userland.packages in {flavor.files[-1]}" if len(flavor.lineage) > 1 else str(folder / PACKAGES_LIST)
+    complete(context, tree, selection, changed)
     _add_library_cache(context, tree, selection)
     read_ahead = context.scratch / prefetch.PATHS
     read_ahead.write_bytes(

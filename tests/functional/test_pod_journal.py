@@ -5,17 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import time
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from tests.functional.support.console import app_lines
 from tests.functional.support.images import Image
-from tests.functional.support.pods import App, Pod, PodMaker
-from tests.functional.support.programs import TIMEOUT
+from tests.functional.support.journal import entries, wait_until
+from tests.functional.support.pods import App, PodMaker
 
 pytestmark = [
     pytest.mark.emulated,
@@ -24,25 +20,6 @@ pytestmark = [
 
 LINES = 1200
 """More than one file of the journal takes."""
-
-
-def journal(pod: Pod) -> Path:
-    """Where the pod's journal is: under the machine ID that comes from its UUID."""
-    return pod.rootfs / "var/log/journal" / pod.uuid.replace("-", "")
-
-
-def entries(pod: Pod, app: str) -> list[str]:
-    """What the host reads of an app."""
-    command = ("journalctl", f"--directory={journal(pod)}", "--output=cat", f"--identifier={app}")
-    outcome = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
-    return outcome.stdout.splitlines()
-
-
-def wait_until(reached: Callable[[], bool]) -> None:
-    until = time.monotonic() + TIMEOUT
-    while not reached():
-        assert time.monotonic() < until
-        time.sleep(0.1)
 
 
 def test_all_lines_of_an_app_that_ends_after_the_last(image: Image, pod_of: PodMaker) -> None:

@@ -41,6 +41,11 @@ class Image:
         return self.tree / "rootfs"
 
     @cached_property
+    def name(self) -> str:
+        """The AC Name of the manifest."""
+        return str(self._manifest["name"])
+
+    @cached_property
     def version(self) -> str:
         """The label of the manifest."""
         return _values(self._manifest["labels"])["version"]
@@ -73,13 +78,14 @@ def configured_build() -> BuildConfig:
 def find_aci(hypervisor: str, scratch: Path) -> Path:
     """The image of the configured build for `hypervisor`, "lkvm" or "qemu".
 
+    `$MKSTAGE1_IMAGE` names the file of another one in `bin/`, of a flavor that extends kvm or with another kernel.
     Where the build directory has no lkvm and `$LKVM_SRC` names kvmtool's source, the
     image is built below `scratch` by the first call. Raises `NotBuilt`.
     """
     config = configured_build()
     if hypervisor in config.hypervisors:
         name = f"stage1-kvm-{hypervisor}.aci" if len(config.hypervisors) > 1 else "stage1-kvm.aci"
-        aci = config.bindir_out / name
+        aci = config.bindir_out / os.environ.get("MKSTAGE1_IMAGE", name)
     elif hypervisor == "lkvm" and os.environ.get("LKVM_SRC"):
         aci = _build_lkvm(config, Path(os.environ["LKVM_SRC"]), scratch)
     else:
@@ -100,22 +106,26 @@ def unpack(hypervisor: str, workdir: Path) -> Path:
     """The tree of the image for `hypervisor`, unpacked in `workdir` by the first call. Raises `NotBuilt`."""
     tree = workdir / "images" / hypervisor
     if not tree.exists():
-        aci = find_aci(hypervisor, workdir)
-        scratch = tree.with_name(f"{hypervisor}.partial")
-        shutil.rmtree(scratch, ignore_errors=True)
-        with tarfile.open(aci) as archive:
-            # Modes and owners as they are in the image, as the store that renders it keeps them.
-            archive.extractall(scratch, filter="fully_trusted")
-        scratch.rename(tree)
+        extract(find_aci(hypervisor, workdir), tree)
     return tree
 
 
-def compile_probe(workdir: Path) -> Path:
+def extract(aci: Path, tree: Path) -> None:
+    """Unpack an image as `tree`."""
+    scratch = tree.with_name(f"{tree.name}.partial")
+    shutil.rmtree(scratch, ignore_errors=True)
+    with tarfile.open(aci) as archive:
+        # Modes and owners as they are in the image, as the store that renders it keeps them.
+        archive.extractall(scratch, filter="fully_trusted")
+    scratch.rename(tree)
+
+
+def compile_probe(workdir: Path, source: Path = PROBE_SOURCE) -> Path:
     """The application, a static binary; compiled in `workdir` by the first call."""
-    target = workdir / "probe"
+    target = workdir / source.stem
     if not target.exists():
-        scratch = workdir / "probe.partial"
-        subprocess.run(["gcc", "-static", "-Os", "-Wall", "-Werror", "-s", "-o", scratch, PROBE_SOURCE], check=True)
+        scratch = workdir / f"{source.stem}.partial"
+        subprocess.run(["gcc", "-static", "-Os", "-Wall", "-Werror", "-s", "-o", scratch, source], check=True)
         scratch.rename(target)
     return target
 

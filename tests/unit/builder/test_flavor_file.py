@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from builder import flavor_file
+from builder import flavor_file, flavor_keys
 from builder.errors import UserError
 from builder.flavor_file import SCHEMA, Places
+
+SOURCE = Path(__file__).parents[3]
 
 TEXT = """\
 # A flavor.
@@ -77,7 +79,7 @@ def test_everything_is_read_with_its_line(folder: Path) -> None:
         ("# A flavor.", 'rootfs.trees = { "none" = "" }', r"flavor\.toml:1: rootfs\.trees\.none does not exist"),
         ("two.config", "../outside", r"flavor\.toml:10: kernel\.fragments is outside the flavor's folder"),
         ("two.config", "three.config", r"flavor\.toml:10: kernel\.fragments does not exist: 'three\.config'"),
-        ('"two.config"', '""', r"flavor\.toml:8: kernel\.fragments does not exist: ''"),
+        ('"two.config"', '""', r"flavor\.toml:10: kernel\.fragments does not exist: ''"),
     ],
 )
 def test_a_fault_is_named_with_its_file_line_and_key(folder: Path, old: str, new: str, message: str) -> None:
@@ -120,3 +122,7 @@ def test_every_example_of_the_schema_is_what_the_schema_wants(tmp_path: Path) ->
         (tmp_path / name).touch()
     (tmp_path / "flavor.toml").write_text("".join(f"{key.name} = {key.example}\n" for key in SCHEMA))
     assert set(flavor_file.read(tmp_path)) == {key.name for key in SCHEMA}
+
+
+def test_the_documentation_is_current() -> None:
+    assert (SOURCE / "docs/flavor-keys.md").read_text() == flavor_keys.markdown()

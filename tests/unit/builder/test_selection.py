@@ -135,7 +135,7 @@ def test_libraries_become_files_under_the_needed_name(tmp_path: Path) -> None:
     shutil.copy(program, tree.root / "usr/bin/sh")
     selection = picked(tree, tmp_path, "/usr/bin/sh\n")
     with pytest.raises(UserError, match=r"libraries are in no listed package: .*needed by usr/bin/sh") as caught:
-        add_libraries(tree, selection, ["usr/lib/x"], tmp_path / "packages.list")
+        add_libraries(tree, selection, ["usr/lib/x"], str(tmp_path / "packages.list"))
     assert str(tmp_path / "packages.list") in caught.value.hint
 
     interpreter = str(caught.value).partition(": ")[2].partition(" ")[0].lstrip("/")
@@ -145,7 +145,7 @@ def test_libraries_become_files_under_the_needed_name(tmp_path: Path) -> None:
         tree.owners[path] = "libc"
     (tree.root / interpreter).parent.mkdir(parents=True)
     (tree.root / interpreter).symlink_to(f"/usr/{interpreter}")
-    add_libraries(tree, selection, ["usr/lib/x"], tmp_path / "packages.list")
+    add_libraries(tree, selection, ["usr/lib/x"], str(tmp_path / "packages.list"))
 
     assert selection.packages["usr/lib/x/libc.so.6"] == "libc"
     assert selection.components[f"usr/{interpreter}"] == "libraries"

@@ -6,7 +6,7 @@ import pytest
 
 from builder.errors import UserError
 from builder.userland import sources
-from builder.userland.sources import host_sources, mirror_sources
+from builder.userland.sources import backports_of, host_sources, mirror_sources
 
 DEB822 = """\
 # The archive itself.
@@ -116,6 +116,12 @@ def test_another_mirror_is_taken_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "key").touch()
     (only,) = mirror_sources("file:/srv/packages", "bookworm", tmp_path / "key")
     assert only.suites == ("bookworm",)
+
+
+def test_backports_lie_beside_the_release(tmp_path: Path) -> None:
+    sources = host_sources("bookworm", "amd64", etc(tmp_path, debian_sources=DEB822))
+    (only,) = backports_of(sources, "bookworm")
+    assert (only.suites, only.fields) == (("bookworm-backports",), sources[0].fields)
 
 
 def test_a_mirror_needs_debians_keys(tmp_path: Path) -> None:

@@ -132,12 +132,16 @@ def test_a_machine_that_ends_before_its_apps_is_a_failure(pod: Path, shell: list
 @pytest.fixture
 def recorder(tmp_path: Path) -> str:
     """The text of record-exit, for statuses in `tmp_path/status` and the mark `tmp_path/flushed`, which is there."""
-    script = FLAVOR / "files/usr/lib/stage1/record-exit"
-    assert os.access(script, os.X_OK)
     (tmp_path / "status").mkdir()
     (tmp_path / "flushed").touch()
-    text = script.read_text().replace("/rkt/status", str(tmp_path / "status"))
-    return text.replace("/run/systemd/journal", str(tmp_path))
+    return recorder_in(tmp_path, journal=True)
+
+
+def recorder_in(folder: Path, *, journal: bool) -> str:
+    script = FLAVOR / "files/usr/lib/stage1/record-exit.j2"
+    assert os.access(script, os.X_OK)
+    text = str(jinja2.Template(script.read_text(), undefined=jinja2.StrictUndefined).render(journal=journal))
+    return text.replace("/rkt/status", str(folder / "status")).replace("/run/systemd/journal", str(folder))
 
 
 @pytest.mark.parametrize(
@@ -163,6 +167,14 @@ def test_the_recorder_waits_for_the_journal(recorder: str, tmp_path: Path) -> No
     assert result.returncode == 0
     assert (tmp_path / "flushed").exists()
     assert names(tmp_path / "status") == ["web"]
+
+
+def test_the_recorder_of_a_guest_without_a_journal_waits_for_nothing(tmp_path: Path) -> None:
+    (tmp_path / "status").mkdir()
+    environment = {"PATH": os.environ["PATH"], "MONITOR_EXIT_CODE": "exited", "MONITOR_EXIT_STATUS": "0"}
+    recorder = f"read() {{ : >{tmp_path}/paused; }}\n" + recorder_in(tmp_path, journal=False)
+    subprocess.run(["bash", "-c", recorder, "record-exit", "web"], env=environment, check=True)
+    assert names(tmp_path) == ["status"]
 
 
 @pytest.mark.parametrize(("reason", "said"), [("oom-kill", True), ("signal", False)])
