@@ -23,6 +23,7 @@ PROGRAM = "mkstage1"
 
 _ELSEWHERE = {
     "aci": "builder.aci.build_command",
+    "diff": "builder.aci.commands",
     "flavor": "builder.flavor_commands",
     "inspect": "builder.aci.commands",
     "verify": "builder.aci.commands",

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder import launch_rules
-from builder.aci.components import COMPONENTS_PATH
+from builder.aci.components import COMPONENTS_PATH, PACKAGES_PATH
 from builder.config import BuildConfig
 from builder.errors import UserError
 from builder.flavor import Flavor
 from builder.graph import Json, Scope, Step, StepContext
 from builder.sign import DEVELOPMENT_KEY_FILE, NO_KEY, SIGNATURE_SUFFIX, SIGNING_KEY_FILE
 from builder.userland.selection import COMPONENTS
+from builder.userland.steps import PACKED
 from builder.version import VERSION
 
 ARCHIVE = "stage1.aci"
@@ -94,7 +95,9 @@ def aci_step(
         _place_parts(context, parts, own)
         path = own / COMPONENTS_PATH
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(components | {COMPONENTS_PATH: "launcher"}, indent=0, sort_keys=True))
+        components |= dict.fromkeys((COMPONENTS_PATH, PACKAGES_PATH), "launcher")
+        path.write_text(json.dumps(components, indent=0, sort_keys=True))
+        (own / PACKAGES_PATH).write_text(json.dumps(_packages(context, layers), indent=0, sort_keys=True))
         with context.progress(0, "B") as progress:
             result = write_aci(
                 context.output / ARCHIVE,
@@ -202,6 +205,15 @@ def _components(context: StepContext, layers: Mapping[str, str]) -> dict[str, st
         else:
             components |= dict.fromkeys(_files(context.inputs[name] / ROOTFS), component)
     return components
+
+
+def _packages(context: StepContext, layers: Mapping[str, str]) -> dict[str, Json]:
+    packages: dict[str, Json] = {}
+    for name in layers:
+        packed = context.inputs[name] / PACKED
+        if packed.exists():
+            packages |= json.loads(packed.read_text())
+    return packages
 
 
 def _files(root: Path) -> list[str]:

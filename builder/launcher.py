@@ -120,21 +120,23 @@ def _run(context: StepContext, flavor: Flavor) -> None:
     selection = Selection()
     compiled = context.scratch / "compiled"
     library = {str(path.relative_to(tree.root)): path for path in modules}
-    own = {str(path.relative_to(package.parent)): path for path in _sources(package)}
+    sources = {str(path.relative_to(package.parent)): path for path in _sources(package)}
     _compile(context, interpreter, library, _LIBRARY_LEVEL, compiled)
-    _compile(context, interpreter, own, _OWN_LEVEL, compiled)
+    _compile(context, interpreter, sources, _OWN_LEVEL, compiled)
     for name in library:
         selection.add_file(f"{name}c", compiled / f"{name}c", "python", tree.owners[name])
     add_licenses(tree, selection)
     archive, landmark = context.scratch / "stage1.pyz", context.scratch / "landmark.zip"
-    files = {f"{name}c": compiled / f"{name}c" for name in own}
+    files = {f"{name}c": compiled / f"{name}c" for name in sources}
     write_archive(archive, files | {"__main__.pyc": files[f"{_PACKAGE}/__main__.pyc"]})
     selection.add_file(ARCHIVE, archive, _PACKAGE)
     # Without this file the interpreter looks for its library in every directory above, and at last on the host. It is
     # an empty archive: modules load faster from a directory.
     write_archive(landmark, {})
     selection.add_file(f"usr/lib/{interpreter.version.replace('.', '')}.zip", landmark, "python")
-    selection.without(userland.paths_of(below)).write(context.output)
+    own = selection.without(userland.paths_of(below))
+    own.write(context.output)
+    userland.write_packed(context, own, USERLAND_STEP)
 
 
 def _trace(context: StepContext, interpreter: _Interpreter, package: Path, folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""`mkstage1 inspect` and `mkstage1 verify`."""
+"""`mkstage1 inspect`, `mkstage1 verify` and `mkstage1 diff`."""
 
 from __future__ import annotations
 
@@ -50,6 +50,31 @@ def verify(file: Path, signature: Path | None, keys: tuple[Path, ...], as_object
     if failed:
         others = sum(len(check.details) for check in failed) - 1
         raise UserError(f"{file}: {failed[0].details[0]}", hint=f"{others} more above" if others else "")
+
+
+@click.command()
+@click.argument("old", type=_FILE, metavar="OLD")
+@click.argument("new", type=_FILE, metavar="NEW")
+@click.option("--json", "as_object", is_flag=True, help="Print one JSON object.")
+def diff(old: Path, new: Path, as_object: bool) -> int:
+    """Say what changed from image OLD to image NEW: labels, packages, kernel and its options, files, sizes.
+
+    Exit status 0 where nothing did, 1 where something did, and 2 for an error, as that of diff(1).
+    """
+    from builder.aci import diff as differing
+
+    try:
+        before, after = read_image(old, digests=True), read_image(new, digests=True)
+        found = differing.difference(before, after)
+    except UserError as error:
+        click.echo(error.render("mkstage1"), err=True)
+        return 2
+    if as_object:
+        click.echo(differing.as_json(before, after, found))
+    elif found:
+        for line in differing.as_text(before, after, found):
+            click.echo(line)
+    return 1 if found else 0
 
 
 def _facts(check: Check) -> dict[str, object]:

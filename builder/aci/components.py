@@ -11,6 +11,9 @@ COMPONENTS_PATH = "usr/lib/stage1/components.json"
 """File of an image that maps paths, relative to its root, to the components that brought them: {"usr/bin/bash":
 "bash"}. A directory stands for all below it that is not named itself."""
 
+PACKAGES_PATH = "usr/lib/stage1/packages.json"
+"""File of an image that names the packages its files come from: {"bash": {"version": "5.2.15-2", ...}}."""
+
 REST = "other"
 """Component of a path that the map does not cover."""
 
@@ -26,6 +29,16 @@ def read_components(data: bytes | None, where: str) -> dict[str, str]:
     if not isinstance(components, dict) or not all(isinstance(value, str) for value in components.values()):
         raise UserError(f"{where}: {COMPONENTS_PATH} must map paths to names of components")
     return components
+
+
+def read_packages(data: bytes | None, where: str) -> dict[str, str]:
+    """Name and version of each package. Without the file (`None`) there are none. Raises `UserError`."""
+    if data is None:
+        return {}
+    try:
+        return {str(name): str(package["version"]) for name, package in json.loads(data).items()}
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{where}: {PACKAGES_PATH} is not a table of packages with versions") from error
 
 
 def sizes_by_component(sizes: Iterable[tuple[str, int]], components: Mapping[str, str]) -> dict[str, int]:

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from builder.aci.components import COMPONENTS_PATH, read_components, sizes_by_component
+from builder.aci.components import (
+    COMPONENTS_PATH,
+    PACKAGES_PATH,
+    read_components,
+    read_packages,
+    sizes_by_component,
+)
 from builder.aci.kernelinfo import KERNEL_FILES, KernelInfo, kernel_info
 from builder.aci.names import MANIFEST, ROOTFS, store_key
 from builder.aci.tarstream import Entry, EntryType, ImageStream, Limits
 from builder.errors import UserError
 
-_MAX_MANIFEST = 1 << 20
-_MAX_COMPONENTS = 16 << 20
+_KEPT = MappingProxyType(
+    {MANIFEST: 1 << 20, f"{ROOTFS}/{COMPONENTS_PATH}": 16 << 20, f"{ROOTFS}/{PACKAGES_PATH}": 16 << 20}
+)
+"""Files that are read, and how many bytes they may have."""
 _MAX_KERNEL = 128 << 20
 _LIMITS = Limits()
 
@@ -35,6 +44,10 @@ class Image:
     manifest: bytes | None
     """As it is stored, unchecked; `None` where there is none."""
     components: Mapping[str, str]
+    packages: Mapping[str, str]
+    """Name -> version of the packages that its files come from, as far as it says."""
+    digests: Mapping[str, str]
+    """Name of a file -> SHA-256 of its content; empty unless it was asked for."""
     kernels: Mapping[str, KernelInfo]
     """By path relative to the root of the image."""
 
@@ -53,29 +66,35 @@ def clean(name: str) -> str:
     return name.rstrip("/") if name.strip("/") else name
 
 
-def read_image(path: Path, limits: Limits = _LIMITS) -> Image:
+def read_image(path: Path, limits: Limits = _LIMITS, *, digests: bool = False) -> Image:
     """Read an image without extracting anything. Raises `UserError`, one line, for what cannot be one.
 
     Layout and schema are not judged here.
     """
     stream = ImageStream(path, limits)
     entries: list[Entry] = []
-    manifest: bytes | None = None
-    components: bytes | None = None
+    kept: dict[str, bytes] = {}
+    hashes: dict[str, str] = {}
     kernels: dict[str, KernelInfo] = {}
     for entry in stream:
         entries.append(entry)
         name = clean(entry.name)
         if entry.type is not EntryType.FILE:
             continue
-        if name == MANIFEST and manifest is None:
-            manifest = stream.read(_MAX_MANIFEST)
-        elif name == f"{ROOTFS}/{COMPONENTS_PATH}" and components is None:
-            components = stream.read(_MAX_COMPONENTS)
+        if name in _KEPT and name not in kept:
+            content = kept[name] = stream.read(_KEPT[name])
         elif name.rpartition("/")[2] in KERNEL_FILES and entry.size <= _MAX_KERNEL:
-            kernel = kernel_info(stream.read(_MAX_KERNEL))
+            content = stream.read(_MAX_KERNEL)
+            kernel = kernel_info(content)
             if kernel is not None:
                 kernels[name.removeprefix(ROOTFS + "/")] = kernel
+        elif digests:
+            hashes[name] = _digest(stream.content())
+            continue
+        else:
+            continue
+        if digests:
+            hashes[name] = hashlib.sha256(content).hexdigest()
     if not entries:
         raise UserError(f"{path} is empty: it has neither {MANIFEST} nor {ROOTFS}")
     return Image(
@@ -85,10 +104,19 @@ def read_image(path: Path, limits: Limits = _LIMITS) -> Image:
         tar_size=stream.tar_size,
         image_id=stream.image_id,
         entries=tuple(entries),
-        manifest=manifest,
-        components=MappingProxyType(read_components(components, str(path))),
+        manifest=kept.get(MANIFEST),
+        components=MappingProxyType(read_components(kept.get(f"{ROOTFS}/{COMPONENTS_PATH}"), str(path))),
+        packages=MappingProxyType(read_packages(kept.get(f"{ROOTFS}/{PACKAGES_PATH}"), str(path))),
+        digests=MappingProxyType(hashes),
         kernels=MappingProxyType(kernels),
     )
+
+
+def _digest(chunks: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+    return digest.hexdigest()
 
 
 def decoded_manifest(image: Image) -> Any:
@@ -113,6 +141,7 @@ def as_json(image: Image, *, files: bool) -> str:
         "entries": len(image.entries),
         "manifest": decoded_manifest(image),
         "components": image.sizes,
+        "packages": dict(image.packages),
         "kernels": {
             path: {
                 "format": kernel.format,

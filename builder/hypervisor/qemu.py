@@ -64,7 +64,9 @@ def _run(context: StepContext, flavor: Flavor) -> None:
     libraries = userland.library_directory(context.config.arch)
     selection.add_file(FRONT, _write_front(context, below / "rootfs", libraries), NAME)
     selection.add_file(f"{libraries}/{_PRELOADED}", _compile(context), NAME)
-    selection.without(userland.paths_of(below)).write(context.output)
+    own = selection.without(userland.paths_of(below))
+    own.write(context.output)
+    userland.write_packed(context, own, QEMU_STEP)
 
 
 def _write_front(context: StepContext, rootfs: Path, libraries: str) -> Path:

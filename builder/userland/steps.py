@@ -28,6 +28,9 @@ from builder.userland.selection import (
 
 NAME = "userland"
 PACKAGES_LIST = "packages.list"
+PACKED = "packed.json"
+"""In the output: the packages that its files come from, `{"bash": {"version": "5.2.15-2", "architecture": "amd64",
+"source": "bash"}}`."""
 CODE = (
     "builder.userland.steps",
     "builder.userland.debs",
@@ -132,6 +135,17 @@ def complete(context: StepContext, tree: PackageTree, selection: Selection, list
     add_licenses(tree, selection)
 
 
+def write_packed(context: StepContext, selection: Selection, packages_step: str) -> None:
+    """Write `PACKED` for what was selected from the packages in the output of a step."""
+    used = set(selection.packages.values())
+    packed = {
+        package.name: {"version": package.version, "architecture": package.architecture, "source": package.source}
+        for package in load_packages(context.inputs[packages_step])
+        if package.name in used
+    }
+    (context.output / PACKED).write_text(json.dumps(packed, indent=1, sort_keys=True) + "\n")
+
+
 def _search_path(arch: str) -> tuple[str, ...]:
     return library_directory(arch), "usr/lib", "usr/lib64"
 
@@ -159,6 +173,7 @@ def _run(context: StepContext, flavor: Flavor) -> None:
     )
     selection.add_file(prefetch.PATH, read_ahead, NAME)
     selection.write(context.output)
+    write_packed(context, selection, USERLAND_STEP)
 
 
 def _add_library_cache(context: StepContext, tree: PackageTree, selection: Selection) -> None:

@@ -14,6 +14,7 @@ from builder.config import BuildConfig
 from builder.errors import UserError
 from builder.launcher import imports_of, write_archive
 from builder.userland.debs import PackageTree
+from builder.userland.packages import USERLAND_STEP, save_packages
 from tests.unit.builder.debian import run_step
 from tests.unit.builder.flavors import flavor_of
 from tests.unit.builder.synthetic import make_config
@@ -87,6 +88,8 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BuildConfig:
         (rootfs / path).chmod(0o755)
     (rootfs / "usr/bin/python3").symlink_to(VERSION)
     (tmp_path / "userland/components.json").write_text("{}")
+    (tmp_path / USERLAND_STEP).mkdir()
+    save_packages(tmp_path / USERLAND_STEP, [], files=False)
     monkeypatch.setattr(
         "builder.userland.steps.unpack_part", lambda context, folder, packages: make_library(context.scratch / "tree")
     )

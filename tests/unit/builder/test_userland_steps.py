@@ -9,7 +9,9 @@ import pytest
 
 from builder.errors import UserError
 from builder.userland import steps
+from builder.userland.apt import Package
 from builder.userland.debs import PackageTree
+from builder.userland.packages import USERLAND_STEP, save_packages
 from tests.unit.builder.flavors import flavor_of
 from tests.unit.builder.stepping import PlainContext
 from tests.unit.builder.synthetic import make_config
@@ -33,7 +35,11 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PlainContext:
     )
     monkeypatch.setattr(steps, "unpack_part", lambda *_: tree)
     monkeypatch.setattr(steps, "add_licenses", lambda *_: None)
-    return PlainContext(tmp_path / "step", config, steps.step(config, flavor_of(config)))
+    packages = tmp_path / USERLAND_STEP
+    packages.mkdir()
+    save_packages(packages, [Package("libx1", "1.2", "amd64", "libx", 1, "")], files=False)
+    inputs = {USERLAND_STEP: packages}
+    return PlainContext(tmp_path / "step", config, steps.step(config, flavor_of(config)), inputs)
 
 
 def test_the_loaders_cache_lists_the_libraries(context: PlainContext, tmp_path: Path) -> None:
@@ -47,6 +53,8 @@ def test_the_loaders_cache_lists_the_libraries(context: PlainContext, tmp_path: 
     cache = context.output / "rootfs/etc/ld.so.cache"
     listed = subprocess.run([ldconfig, "-p", "-C", cache], capture_output=True, text=True, check=True).stdout
     assert f"libx.so.1 (libc6,x86-64) => /{LIBRARY}" in listed
+    packed = json.loads((context.output / steps.PACKED).read_text())
+    assert packed == {"libx1": {"version": "1.2", "architecture": "amd64", "source": "libx"}}
     assert "etc/ld.so.cache" in json.loads((context.output / "components.json").read_text())
 
 

@@ -1,0 +1,161 @@
+"""What changed between two images: labels, packages, kernel, files, sizes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from builder.aci.inspect import Image, clean, decoded_manifest
+from builder.aci.names import MANIFEST, ROOTFS
+from builder.aci.tarstream import Entry, EntryType
+from builder.report import megabytes
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that is not the same in both images; `None` where one of them does not have it."""
+
+    name: str
+    old: str | None
+    new: str | None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """All that differs, each in the order of the names. Empty tuples mean the same image."""
+
+    manifest: tuple[Change, ...]
+    """Name, labels and annotations."""
+    packages: tuple[Change, ...]
+    """Versions."""
+    kernels: tuple[Change, ...]
+    """Versions of Linux, by path."""
+    kernel_options: tuple[Change, ...]
+    files: tuple[Change, ...]
+    """What each path is, in words."""
+    sizes: tuple[Change, ...]
+    """Bytes of the components, as text."""
+
+    def __bool__(self) -> bool:
+        return any(getattr(self, field.name) for field in dataclasses.fields(self))
+
+
+def difference(old: Image, new: Image) -> Difference:
+    """Compare two images that were read with digests. Raises `UserError` for one without a readable manifest."""
+    return Difference(
+        manifest=_changes(_manifest(old), _manifest(new)),
+        packages=_changes(old.packages, new.packages),
+        kernels=_changes(_versions(old), _versions(new)),
+        kernel_options=_changes(_options(old), _options(new)),
+        files=_changes(_files(old), _files(new)),
+        sizes=_changes(*({name: str(size) for name, size in image.sizes.items()} for image in (old, new))),
+    )
+
+
+def as_json(old: Image, new: Image, found: Difference) -> str:
+    """One JSON object for programs; sizes are in bytes."""
+    facts: dict[str, Any] = {
+        "old": {"file": str(old.path), "imageID": old.image_id, "size": old.size},
+        "new": {"file": str(new.path), "imageID": new.image_id, "size": new.size},
+    }
+    for field in dataclasses.fields(found):
+        words = field.name.split("_")
+        name = words[0] + "".join(word.capitalize() for word in words[1:])
+        facts[name] = [dataclasses.asdict(change) for change in getattr(found, field.name)]
+    return json.dumps(facts, indent=2)
+
+
+def as_text(old: Image, new: Image, found: Difference) -> Iterator[str]:
+    """The same for people, line by line: `-` is gone, `+` is new, `!` is another."""
+    yield f"{old.path} -> {new.path}"
+    yield f"{megabytes(old.size)} -> {megabytes(new.size)}"
+    titles = {
+        "manifest": "Manifest",
+        "packages": "Packages",
+        "kernels": "Kernel",
+        "kernel_options": "Kernel options",
+        "files": "Files",
+        "sizes": "Sizes",
+    }
+    for name, title in titles.items():
+        changes: tuple[Change, ...] = getattr(found, name)
+        if changes:
+            yield f"\n{title}:"
+            yield from map(_size_line if name == "sizes" else _line, changes)
+
+
+def _line(change: Change) -> str:
+    name, old, new = (None if text is None else _plain(text) for text in (change.name, change.old, change.new))
+    if old is None:
+        return f"  + {name}  {new}".rstrip()
+    if new is None:
+        return f"  - {name}  {old}".rstrip()
+    return f"  ! {name}  {old} -> {new}"
+
+
+def _size_line(change: Change) -> str:
+    old, new = int(change.old or 0), int(change.new or 0)
+    return f"  {_plain(change.name):<16} {megabytes(old):>10} -> {megabytes(new):>10}  {new - old:+,} bytes"
+
+
+def _plain(text: str) -> str:
+    """Text out of an image, which cannot reach the terminal as control characters."""
+    return text if text.isascii() and text.isprintable() else ascii(text)
+
+
+def _changes(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[Change, ...]:
+    names = sorted({*old, *new})
+    return tuple(Change(name, old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name))
+
+
+def _manifest(image: Image) -> dict[str, str]:
+    manifest = decoded_manifest(image)
+    if not isinstance(manifest, dict):
+        return {"": json.dumps(manifest)}
+    told = {key: _text(value) for key, value in manifest.items() if key not in ("labels", "annotations")}
+    for kind in ("labels", "annotations"):
+        told |= dict(_pairs(kind.removesuffix("s"), manifest.get(kind)))
+    return told
+
+
+def _pairs(kind: str, listed: object) -> Iterable[tuple[str, str]]:
+    for item in listed if isinstance(listed, list) else ():
+        if isinstance(item, dict):
+            yield f"{kind} {item.get('name')}", _text(item.get("value"))
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+
+def _versions(image: Image) -> dict[str, str]:
+    return {path: kernel.version or "unknown" for path, kernel in image.kernels.items()}
+
+
+def _options(image: Image) -> dict[str, str]:
+    return {
+        name.removeprefix("CONFIG_"): value
+        for kernel in image.kernels.values()
+        for name, value in (kernel.options or {}).items()
+    }
+
+
+def _files(image: Image) -> dict[str, str]:
+    files = ((clean(entry.name), entry) for entry in image.entries)
+    return {name.removeprefix(ROOTFS): _described(image, name, entry) for name, entry in files if name != MANIFEST}
+
+
+def _described(image: Image, name: str, entry: Entry) -> str:
+    words = [f"{entry.type.value}{entry.mode:04o}"]
+    if entry.type is EntryType.FILE:
+        words += [f"{entry.size} bytes", f"sha256:{image.digests[name][:12]}"]
+    elif entry.target:
+        words.append(f"-> {entry.target}")
+    elif entry.type in (EntryType.CHARACTER_DEVICE, EntryType.BLOCK_DEVICE):
+        words.append(":".join(map(str, entry.device)))
+    if (entry.uid, entry.gid) != (0, 0):
+        words.append(f"owner {entry.uid}:{entry.gid}")
+    return " ".join(words)
