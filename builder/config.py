@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from builder import mirrors
 from builder.errors import UserError
+from builder.mirrors import Mirror
 
 CONFIG_NAME = "config.json"
 """File name of the record in a build directory."""
@@ -79,6 +81,8 @@ class BuildConfig:
     passphrase_file: str
     compiler_launcher: str
     """"ccache" or another program put before the compiler; empty for none."""
+    mirrors: tuple[str, ...]
+    """PREFIX=URL each, in the order in which they are tried."""
     offline: bool
     functional_tests: bool
     prefix: str
@@ -93,6 +97,11 @@ class BuildConfig:
     def bindir_out(self) -> Path:
         """Where the finished images land."""
         return self.builddir / "bin"
+
+    @property
+    def mirror_list(self) -> tuple[Mirror, ...]:
+        """The mirrors, taken apart."""
+        return tuple(mirror for text in self.mirrors for mirror in mirrors.parse(text))
 
     def save(self) -> bool:
         """Write the record into the build directory, atomically; say whether its content changed.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
-from builder import kernel_version, resolve_kvm
+from builder import kernel_version, mirrors, resolve_kvm
 from builder.arguments import Arguments, Notes
 from builder.checks import Kind, Requirement
 from builder.config import BuildConfig
@@ -139,6 +139,7 @@ def _record(
         gnupg_home=signing.gnupg_home,
         passphrase_file=signing.passphrase_file,
         compiler_launcher=_launcher(arguments),
+        mirrors=tuple(f"{mirror.prefix}={mirror.url}" for mirror in mirrors.parse(arguments["mirror"])),
         offline=bool(arguments["offline"]),
         functional_tests=arguments["functional-tests"] != "no",
         prefix=directories["prefix"],

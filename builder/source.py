@@ -14,6 +14,7 @@ from builder.digest import file_digest
 from builder.errors import UserError
 from builder.fetch import fetch
 from builder.graph import StepContext
+from builder.mirrors import first_good
 from builder.process import CommandError
 
 _ARCHIVE_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -71,7 +72,9 @@ def place(location: str, revision: str, tree: Path, ctx: StepContext) -> Checkou
     if kind is SourceKind.DIRECTORY:
         return copy_directory(Path(location), tree, ctx)
     if kind is SourceKind.GIT:
-        return checkout(location, revision, tree, ctx)
+        return first_good(
+            location, ctx.config.mirror_list, lambda place: checkout(place, revision, tree, ctx), ctx.notice
+        )
     if kind is SourceKind.ARCHIVE:
         unpack(Path(location), tree, ctx)
         return Checkout("")
@@ -81,7 +84,12 @@ def place(location: str, revision: str, tree: Path, ctx: StepContext) -> Checkou
     if ctx.config.offline:
         raise UserError(f"{location} is needed and the build is offline", hint="name a local archive instead")
     archive = ctx.scratch / "source.archive"
-    fetch(url, archive, sha256=digest, progress=ctx.progress)
+    first_good(
+        url,
+        ctx.config.mirror_list,
+        lambda place: fetch(place, archive, sha256=digest, progress=ctx.progress),
+        ctx.notice,
+    )
     unpack(archive, tree, ctx)
     archive.unlink()
     return Checkout("")

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from builder import fetch, source
+from builder import fetch, mirrors, source
 from builder.config import BuildConfig
 from builder.errors import UserError
 from builder.graph import Json, Progress, Step, StepContext
@@ -109,7 +109,7 @@ def _source_step(config: BuildConfig, spec: KernelSpec) -> Step:
         run=lambda context: _download_source(context, spec.src),
         files=(kernel_org.keys_folder(config),),
         params={"url": spec.src},
-        code=("builder.kernel.build", "builder.kernel.kernel_org", "builder.fetch"),
+        code=("builder.kernel.build", "builder.kernel.kernel_org", "builder.fetch", "builder.mirrors"),
     )
 
 
@@ -134,11 +134,13 @@ def _download_source(ctx: StepContext, location: str) -> None:
         raise UserError(f"{location} is needed and the build is offline", hint="name a local archive instead")
     url, _, pin = location.partition("#sha256=")
     target = ctx.output / url.rpartition("/")[2]
-    if pin:
-        digest = fetch.fetch(url, target, sha256=pin, progress=ctx.progress)
-    else:
-        digest = kernel_org.fetch_verified(url, target, ctx)
-    ctx.record("sha256", digest)
+
+    def attempt(place: str) -> str:
+        if pin:
+            return fetch.fetch(place, target, sha256=pin, progress=ctx.progress)
+        return kernel_org.fetch_verified(place, target, ctx)
+
+    ctx.record("sha256", mirrors.first_good(url, ctx.config.mirror_list, attempt, ctx.notice))
 
 
 def _compile(ctx: StepContext, spec: KernelSpec) -> None:

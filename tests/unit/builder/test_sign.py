@@ -55,6 +55,7 @@ def config(tmp_path: Path) -> BuildConfig:
         gnupg_home="",
         passphrase_file="",
         compiler_launcher="",
+        mirrors=(),
         offline=True,
         functional_tests=False,
         prefix="/usr",
