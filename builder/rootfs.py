@@ -35,10 +35,17 @@ def _leave_out(layer: Layer, target: Path) -> None:
                 hint="a file of a package is left out by userland.without",
             )
         for path in found:
+            _stay_inside(target, path, item.where)
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink()
+
+
+def _stay_inside(target: Path, path: Path, where: str) -> None:
+    """Refuse a path that a symlink of the image leads out of it: on this machine it is another file."""
+    if not path.parent.resolve().is_relative_to(target.resolve()):
+        raise UserError(f"{where}: /{path.relative_to(target)} is behind a symlink that leads out of the image")
 
 
 class _Placing:
@@ -50,7 +57,9 @@ class _Placing:
 
     def everything(self) -> None:
         for item in self._items("rootfs.directories"):
-            (self._target / item.value).mkdir(parents=True, exist_ok=True)
+            directory = self._target / item.value
+            _stay_inside(self._target, directory / "any", item.where)
+            directory.mkdir(parents=True, exist_ok=True)
         for item in self._items("rootfs.trees"):
             tree = item.folder / item.key
             for source in sorted(tree.rglob("*")):
@@ -67,6 +76,7 @@ class _Placing:
         if path in self._own:
             raise UserError(f"flavor {self._layer.name}: /{inner} is declared twice")
         self._own.add(path)
+        _stay_inside(self._target, path, f"flavor {self._layer.name}")
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_symlink() or path.is_file():
             path.unlink()

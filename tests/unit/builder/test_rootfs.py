@@ -99,3 +99,25 @@ def test_a_path_declared_twice_is_refused(flavors: Flavors, tmp_path: Path) -> N
     write_flavor(tmp_path / "flavors", "small", SMALL.replace('"bin"', '"usr/lib/systemd/system/run"'))
     with pytest.raises(UserError, match="flavor small: /usr/lib/systemd/system/run is declared twice"):
         fill(flavors.load("small"), tmp_path / "root", {"name": "pod"})
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        '[rootfs]\nwithout = ["out/canary"]\n',
+        '[rootfs]\ndirectories = ["out/new"]\n',
+        '[rootfs.symlinks]\n"out/new" = "x"\n',
+        '[rootfs.trees]\n"own" = "out"\n',
+    ],
+)
+def test_nothing_is_touched_behind_a_symlink_out_of_the_image(flavors: Flavors, tmp_path: Path, table: str) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "canary").touch()
+    write_flavor(tmp_path / "flavors", "small", SMALL.replace('"bin" = "usr/bin"', f'"out" = "{outside}"'))
+    own = write_flavor(tmp_path / "flavors", "changed", f'extends = "small"\nsummary = "x"\n{table}') / "own"
+    own.mkdir()
+    (own / "new").touch()
+    with pytest.raises(UserError, match="is behind a symlink that leads out of the image"):
+        fill(flavors.load("changed"), tmp_path / "root", {"name": "pod"})
+    assert [path.name for path in outside.iterdir()] == ["canary"]
