@@ -25,6 +25,7 @@ _ELSEWHERE = {
     "aci": "builder.aci.build_command",
     "diff": "builder.aci.commands",
     "flavor": "builder.flavor_commands",
+    "lock": "builder.lock_command",
     "inspect": "builder.aci.commands",
     "verify": "builder.aci.commands",
 }
@@ -130,7 +131,7 @@ def refresh(builddir: str | None) -> None:
     """
     from builder.cache import Store
 
-    config = _config(builddir)
+    config = config_of(builddir)
     gone = Store(config.builddir).clean(time.time() + _DAY)
     click.echo(f"{len(gone)} outputs of {config.builddir} forgotten")
 
@@ -176,10 +177,10 @@ def cache_clean(builddir: str | None, cache_dir: str | None, older_than: float, 
 
 
 def _cache_dir(builddir: str | None, cache_dir: str | None) -> Path:
-    return Path(cache_dir).absolute() if cache_dir else _config(builddir).cache_dir
+    return Path(cache_dir).absolute() if cache_dir else config_of(builddir).cache_dir
 
 
-def _config(builddir: str | None) -> BuildConfig:
+def config_of(builddir: str | None) -> BuildConfig:
     """The record of the build directory that is meant."""
     chosen = builddir or os.environ.get("MKSTAGE1_BUILDDIR", "")
     if not chosen:
@@ -198,5 +199,5 @@ def _load(builddir: str | None) -> tuple[BuildConfig, Graph]:
     from builder.graph import Graph
     from builder.plan import plan
 
-    config = _config(builddir)
+    config = config_of(builddir)
     return config, Graph(plan(config))

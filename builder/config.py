@@ -81,6 +81,9 @@ class BuildConfig:
     passphrase_file: str
     compiler_launcher: str
     """"ccache" or another program put before the compiler; empty for none."""
+    locked: bool
+    """Nothing is taken but what the lock file says (builder/lock.py)."""
+    lock_file: str
     mirrors: tuple[str, ...]
     """PREFIX=URL each, in the order in which they are tried."""
     offline: bool

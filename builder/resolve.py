@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
-from builder import kernel_version, mirrors, resolve_kvm
+from builder import kernel_version, lock, mirrors, resolve_kvm
 from builder.arguments import Arguments, Notes
 from builder.checks import Kind, Requirement
 from builder.config import BuildConfig
@@ -92,11 +92,24 @@ def resolve(arguments: Arguments, srcdir: Path, notes: Notes, probe: resolve_kvm
     config = _record(arguments, notes, srcdir, stage1, kvm, signing)
     for one in machines:
         variants(config, one)  # refuses what these options cannot build
+    if config.locked:
+        _check_lock(config)
     programs = {item.key: item.value for one in machines for item in one.items.get("requires", ())}
     requirements = tuple(
         Requirement(program, Kind.PROGRAM, package, frozenset({"flavor"})) for program, package in programs.items()
     )
     return Resolution(config, frozenset(purposes), requirements, _tests_obstacle(stage1))
+
+
+def _check_lock(config: BuildConfig) -> None:
+    lock.load(Path(config.lock_file))
+    local = (config.kernel_image, config.kernel_modules, config.kernel_src, config.lkvm_src, config.lkvm_program)
+    for source in local:
+        if source.startswith("/"):
+            raise UserError(
+                f"--locked, and {source} is a file of this machine, which a lock file cannot hold",
+                hint="name a URL with #sha256=DIGEST, or leave out --locked",
+            )
 
 
 def _is_of_kernel_org(one: Flavor) -> bool:
@@ -139,6 +152,8 @@ def _record(
         gnupg_home=signing.gnupg_home,
         passphrase_file=signing.passphrase_file,
         compiler_launcher=_launcher(arguments),
+        locked=bool(arguments["locked"]),
+        lock_file=arguments["lock-file"] or str(srcdir / lock.NAME),
         mirrors=tuple(f"{mirror.prefix}={mirror.url}" for mirror in mirrors.parse(arguments["mirror"])),
         offline=bool(arguments["offline"]),
         functional_tests=arguments["functional-tests"] != "no",

@@ -9,6 +9,7 @@ from builder import lkvm_program, source
 from builder.config import BuildConfig
 from builder.errors import UserError
 from builder.graph import Progress, Step, StepContext
+from builder.lock import check_source
 from builder.source import Checkout, SourceKind
 
 NAME = "lkvm"
@@ -41,6 +42,7 @@ def steps(config: BuildConfig) -> tuple[Step, ...]:
         return (_prebuilt_step(Path(config.lkvm_program)),)
     location = config.lkvm_src
     remote = source.classify(location) in {SourceKind.GIT, SourceKind.DOWNLOAD}
+    check_source(config, location, f"commit:{config.lkvm_revision}")
     step = Step(
         name=NAME,
         label="LKVM",

@@ -18,6 +18,7 @@ from builder.graph import Json, Progress, Step, StepContext
 from builder.kernel import features, fragments, kernel_org, verify
 from builder.kernel.fragments import Setting
 from builder.kernel.spec import KernelSpec
+from builder.lock import check_source, expected_digest
 from builder.source import SourceKind
 from builder.userland.packages import kernel_source_step, load_packages
 
@@ -108,8 +109,8 @@ def _source_step(config: BuildConfig, spec: KernelSpec) -> Step:
         summary=f"download {spec.src}",
         run=lambda context: _download_source(context, spec.src),
         files=(kernel_org.keys_folder(config),),
-        params={"url": spec.src},
-        code=("builder.kernel.build", "builder.kernel.kernel_org", "builder.fetch", "builder.mirrors"),
+        params={"url": spec.src, "locked": expected_digest(config, spec.src.partition("#")[0])},
+        code=("builder.kernel.build", "builder.kernel.kernel_org", "builder.fetch", "builder.mirrors", "builder.lock"),
     )
 
 
@@ -137,8 +138,11 @@ def _download_source(ctx: StepContext, location: str) -> None:
 
     def attempt(place: str) -> str:
         if pin:
-            return fetch.fetch(place, target, sha256=pin, progress=ctx.progress)
-        return kernel_org.fetch_verified(place, target, ctx)
+            digest = fetch.fetch(place, target, sha256=pin, progress=ctx.progress)
+        else:
+            digest = kernel_org.fetch_verified(place, target, ctx)
+        check_source(ctx.config, url, f"sha256:{digest}")
+        return digest
 
     ctx.record("sha256", mirrors.first_good(url, ctx.config.mirror_list, attempt, ctx.notice))
 

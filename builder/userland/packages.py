@@ -11,6 +11,7 @@ from pathlib import Path
 from builder.config import BuildConfig
 from builder.errors import UserError
 from builder.graph import Scope, Step, StepContext
+from builder.lock import RENEW, LockedPackage, locked_packages
 from builder.userland.apt import DEBIAN_ARCHITECTURES, Apt, Package, check_file, place
 from builder.userland.sources import KEYRING, backports_of, host_sources, mirror_sources
 
@@ -67,7 +68,9 @@ def resolve_step(
             "mirror": config.debian_mirror,
             "arch": config.arch,
             "backports": backports,
+            "locked": config.locked,
         },
+        files=(Path(config.lock_file),) if config.locked else (),
         code=_CODE,
         scope=Scope.BUILD,
     )
@@ -109,6 +112,11 @@ def save_packages(directory: Path, packages: Iterable[Package], *, files: bool) 
 def _resolve(context: StepContext) -> None:
     config = context.config
     names, metas = _names(context), _names(context, "metas")
+    if config.locked:
+        architectures = (DEBIAN_ARCHITECTURES[config.arch], "all")
+        locked = locked_packages(Path(config.lock_file), _suite(context), names, metas, architectures)
+        save_packages(context.output, map(_of_lock, locked), files=False)
+        return
     key = " ".join([*names, *metas])
     kept = _state(context) / "resolutions" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     if config.offline:
@@ -127,6 +135,10 @@ def _resolve(context: StepContext) -> None:
         save_packages(context.scratch, packages, files=False)
         place(context.scratch / _RECORD, kept / _RECORD)
     save_packages(context.output, packages, files=False)
+
+
+def _of_lock(locked: LockedPackage) -> Package:
+    return Package(**{field.name: getattr(locked, field.name) for field in dataclasses.fields(Package)})
 
 
 def _download(context: StepContext) -> None:
@@ -152,6 +164,8 @@ def _download(context: StepContext) -> None:
 
 def _fetch(context: StepContext, missing: list[Package], store: Path) -> None:
     apt = _apt(context)
+    if context.config.locked:
+        apt.update()  # nothing was resolved
     total = sum(package.size for package in missing)
     done = 0
     with context.progress(total, "B") as progress:
@@ -169,7 +183,7 @@ def _fetch(context: StepContext, missing: list[Package], store: Path) -> None:
         if not check_file(file, package):
             raise UserError(
                 f"{package.file}: what was downloaded is not what the resolution names (sha256 {package.sha256})",
-                hint="run `mkstage1 refresh` to take the present versions",
+                hint=RENEW if context.config.locked else "run `mkstage1 refresh` to take the present versions",
             )
         place(file, store / package.sha256)
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from builder.config import BuildConfig
 from builder.errors import UserError
 from builder.graph import Scope
+from builder.lock import RENEW, Lock, LockedPackage, save
 from builder.userland import packages
 from builder.userland.packages import download_step, load_packages, resolve_step
 from tests.support.openpgp import make_key, scratch_home
@@ -128,3 +130,44 @@ def test_the_resolution_belongs_to_the_build_directory(config: BuildConfig) -> N
     step = resolve_step(config, ["b", "a", "b"])
     assert step.scope is Scope.BUILD
     assert step.params["packages"] == ["a", "b"]
+
+
+def locked(config: BuildConfig, root: Path, **changes: str) -> BuildConfig:
+    """The same build, locked to what it was resolved to, with fields of the package one changed."""
+    context = resolve(config, root)
+    found = [dataclasses.asdict(package) for package in load_packages(context.output)]
+    found = [item | (changes if item["name"] == "one" else {}) for item in found]
+    save(root / "lock", Lock(tuple(LockedPackage(suite="bookworm", **item) for item in found)))
+    return dataclasses.replace(config, locked=True, lock_file=str(root / "lock"))
+
+
+def test_a_locked_build_takes_what_the_lock_says(config: BuildConfig, home: Path, tmp_path: Path) -> None:
+    fixed = locked(config, tmp_path)
+    before = (tmp_path / "debian-resolve/packages.json").read_text()
+    debs = [make_deb(tmp_path, "one", version, {}) for version in ("1:1.0", "1:2.0")]
+    publish(tmp_path / "archive", [*debs, *(make_deb(tmp_path, name, "9", {}) for name in ("two", "three"))], home)
+    resolve(fixed, tmp_path)
+    assert (tmp_path / "debian-resolve/packages.json").read_text() == before
+    assert resolve_step(fixed, NAMES).files == (tmp_path / "lock",)
+
+
+def test_a_locked_build_refuses_another_content(config: BuildConfig, tmp_path: Path) -> None:
+    fixed = locked(config, tmp_path, sha256="0" * 64)
+    resolve(fixed, tmp_path)
+    with pytest.raises(UserError, match=r"one_.*: what was downloaded is not what the resolution names") as caught:
+        download(fixed, tmp_path)
+    assert caught.value.hint == RENEW
+
+
+def test_a_locked_build_refuses_what_the_lock_does_not_have(config: BuildConfig, tmp_path: Path) -> None:
+    fixed = locked(config, tmp_path)
+    with pytest.raises(UserError, match=r"lock has no package four of Debian bookworm"):
+        run_step(resolve_step(fixed, ["one", "four"]), fixed, tmp_path)
+
+
+def test_a_locked_build_offline_takes_the_files_of_the_cache(config: BuildConfig, tmp_path: Path) -> None:
+    fixed = dataclasses.replace(locked(config, tmp_path), offline=True)
+    download(config, tmp_path)
+    shutil.rmtree(tmp_path / "archive")
+    resolve(fixed, tmp_path)
+    assert {path.suffix for path in download(fixed, tmp_path).output.iterdir()} == {".json", ".deb"}

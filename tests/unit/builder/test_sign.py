@@ -55,6 +55,8 @@ def config(tmp_path: Path) -> BuildConfig:
         gnupg_home="",
         passphrase_file="",
         compiler_launcher="",
+        locked=False,
+        lock_file="",
         mirrors=(),
         offline=True,
         functional_tests=False,

@@ -1,0 +1,99 @@
+"""`mkstage1 lock`: write the lock file of a build directory, or compare it with what the build is made of now."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from builder import lock as locking
+from builder.cache import Entry, Store
+from builder.config import BuildConfig
+from builder.digest import file_digest
+from builder.engine import STATE_NAME, build_steps, epoch, interruptible
+from builder.errors import UserError
+from builder.graph import Graph, Step
+from builder.lock import Lock, LockedPackage, LockedSource
+from builder.output import Console, Verbosity
+from builder.plan import plan
+from builder.running import Build
+from builder.schedule import job_count
+from builder.state import State
+from builder.userland.packages import RESOLVE_STEP, load_packages
+
+_DAY = 86400
+
+
+@click.command()
+@click.option("--builddir", metavar="DIR", help="Build directory; default: as with the other commands.")
+@click.option("--update", is_flag=True, help="Take the versions that the archives have now, and write the file.")
+def lock(builddir: str | None, update: bool) -> int:
+    """Compare the lock file with what the build directory is made of; --update writes it anew.
+
+    Exit status 0 where they agree, and 1 where they do not.
+    """
+    from builder.cli import config_of
+
+    config = dataclasses.replace(config_of(builddir), locked=False)
+    path = Path(config.lock_file)
+    if update:
+        Store(config.builddir).clean(time.time() + _DAY)
+    now = _collect(config)
+    if update:
+        old = locking.load(path) if path.exists() else Lock()
+        locking.save(path, now)
+        for line in locking.changes(old, now):
+            click.echo(line)
+        click.echo(f"{path}: {len(now.packages)} packages, {len(now.sources)} sources")
+        return 0
+    differences = locking.changes(locking.load(path), now)
+    for line in differences:
+        click.echo(line)
+    click.echo(f"{path} {'differs from' if differences else 'is'} what {config.builddir} is made of")
+    return 1 if differences else 0
+
+
+def _collect(config: BuildConfig) -> Lock:
+    """What the build is made of, resolved and downloaded where that has not been done."""
+    build = Build(config, Console(Verbosity.INFO), epoch(os.environ))
+    graph = Graph(plan(config))
+    chosen = [step for step in graph.order if step.name.startswith(RESOLVE_STEP) or "url" in step.params]
+    if not chosen:
+        raise UserError("nothing is built from packages or sources of other places", hint="see --with-stage1-flavors")
+    with interruptible():
+        build_steps(build, graph, [step.name for step in chosen], job_count(os.environ))
+    state = State.load(config.builddir / STATE_NAME)
+    packages: list[LockedPackage] = []
+    sources = list(_repositories(config))
+    for step in chosen:
+        entry = build.store(step).find(step.name, state.steps[step.name])
+        if entry is None:
+            raise UserError(f"the output of {step.name} is gone", hint="run the command again")
+        if "url" in step.params:
+            sources.append(_source(step, entry))
+        else:
+            packages += _packages(config, step, entry)
+    return Lock(tuple(packages), tuple(sources))
+
+
+def _packages(config: BuildConfig, step: Step, entry: Entry) -> Iterator[LockedPackage]:
+    suite = f"{config.debian_suite}-backports" if step.params["backports"] else config.debian_suite
+    for package in load_packages(entry.output):
+        yield LockedPackage(suite=suite, **dataclasses.asdict(package))
+
+
+def _source(step: Step, entry: Entry) -> LockedSource:
+    url, _, pin = str(step.params["url"]).partition("#sha256=")
+    (archive,) = entry.output.iterdir()
+    signer = entry.record.facts.get("signed_by")
+    verified = "digest: given with the URL" if pin else f"OpenPGP: signed by {signer}"
+    return LockedSource(url, f"sha256:{file_digest(archive)}", verified)
+
+
+def _repositories(config: BuildConfig) -> Iterator[LockedSource]:
+    if config.lkvm_revision:
+        yield LockedSource(config.lkvm_src, f"commit:{config.lkvm_revision}", "git: the commit is the digest")
