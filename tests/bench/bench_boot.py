@@ -34,6 +34,11 @@ FLOOR_TIMEOUT = 30.0
 LINE = "the first line"
 APP = App("one", ("/bin/probe", "say", LINE, "sleep", "3600"))
 HYPERVISORS = ("qemu", "lkvm", "usr/bin/qemu-system-x86_64")
+_MEASURE = """
+import os, sys
+child = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
+print(os.wait4(child, 0)[2].ru_maxrss)
+"""
 
 
 def main() -> None:
@@ -130,17 +135,17 @@ def launcher_memory(image: Image, place: Path) -> int:
             path = pod.rootfs / name
             if path.is_file() and not path.is_symlink():
                 os.truncate(path, 0)
-        process = subprocess.Popen(
-            pod.argv("run", "--net=none"),
+        # The kernel counts what a process was before it executed the program: here that is a small one.
+        measured = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", _MEASURE, *pod.argv("run", "--net=none")],
             cwd=pod.directory,
             env=pod.environment({}),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            check=True,
         )
-        usage = os.wait4(process.pid, 0)[2]
-        process.returncode = 0
-        return usage.ru_maxrss * 1024
+        return int(measured.stdout.split()[-1]) * 1024
 
 
 def _report(boots: list[float], floors: list[float], memory: int, *, as_json: bool) -> None:
