@@ -19,7 +19,8 @@ class KernelSpec:
     """One kernel to compile."""
 
     suffix: str
-    """What follows "kernel-source" and "kernel-compile" in the names of its steps; empty for the one of kvm."""
+    """What follows "kernel-source" and "kernel-compile" in the names of its steps: the flavor, unless it is kvm's, and
+    the version. It does not depend on what else is built, because the cache keeps steps by name."""
     src: str
     """"debian", or the path of a directory or tarball, or an https URL."""
     version: str
@@ -62,17 +63,16 @@ def specs_of(config: BuildConfig, flavor: Flavor) -> tuple[KernelSpec, ...]:
     if config.kernel_src:
         version = config.kernel_versions[0] if config.kernel_versions else ""
         return (KernelSpec(suffix, config.kernel_src, version, ours, theirs, patches),)
-    versions = versions_of(config, flavor)
     return tuple(
         KernelSpec(
-            f"{suffix}-{version}" if len(versions) > 1 else suffix,
+            f"{suffix}-{version}",
             kernel_version.source_of(version),
             version,
             ours,
             theirs,
             patches,
         )
-        for version in versions
+        for version in versions_of(config, flavor)
     )
 
 

@@ -51,7 +51,7 @@ def measure(tree: Path, cache: Path, repeat: int) -> dict[str, Any]:
     with (tree / UNIT).open("a") as unit:
         unit.write("# changed\n")
     changed = _make(tree)
-    (kernel,) = cache.glob("steps/kernel-compile/*/output/bzImage")
+    (kernel,) = cache.glob("steps/kernel-compile*/*/output/bzImage")
     return {
         "cold_seconds": cold,
         "steps": report["steps"],

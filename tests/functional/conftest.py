@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from builder.config import BuildConfig
 from stage0.mounts import unmount_below
 from tests.functional.support import forwarding, variants
-from tests.functional.support.images import Image, NotBuilt, compile_probe, find_aci, unpack
+from tests.functional.support.images import Image, NotBuilt, compile_probe, configured_build, find_aci, unpack
 from tests.functional.support.pods import PodMaker, make_pod
 from tests.functional.support.rkt import Rkt
 from tests.functional.support.variants import Variant
@@ -50,6 +51,15 @@ def workdir(request: pytest.FixtureRequest) -> Path:
 def probe(workdir: Path) -> Path:
     """The application of the pods, tests/functional/support/probe.c."""
     return compile_probe(workdir)
+
+
+@pytest.fixture(scope="session")
+def configured() -> BuildConfig:
+    """The configured build, for tests that build others with its cache."""
+    try:
+        return configured_build()
+    except NotBuilt as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(

@@ -14,7 +14,7 @@ import pytest
 
 from builder.config import BuildConfig
 from tests.functional.support.builds import Checkout, copy_source
-from tests.functional.support.images import SRCDIR, NotBuilt, configured_build
+from tests.functional.support.images import SRCDIR
 
 pytestmark = pytest.mark.slow
 
@@ -22,15 +22,6 @@ POD = "tests/functional/test_pod_single.py"
 """The tests that are run with each image."""
 BUSY = "tests/functional/test_pod_resources.py::test_a_kernel_that_is_busy_on_all_processors"
 PREBUILT = ("--with-stage1-kernel=prebuilt",)
-
-
-@pytest.fixture(scope="module")
-def config() -> BuildConfig:
-    """The configured build, whose cache serves here too."""
-    try:
-        return configured_build()
-    except NotBuilt as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture
@@ -41,13 +32,13 @@ def lkvm_src() -> str:
     return str(Path(source).resolve())
 
 
-def build(config: BuildConfig, root: Path, hypervisor: str, options: Sequence[str]) -> Path:
+def build(configured: BuildConfig, root: Path, hypervisor: str, options: Sequence[str]) -> Path:
     """Build an image; returns the build directory."""
     srcdir = root / "source"
     copy_source(srcdir)
-    checkout = Checkout(srcdir, root / "build", config.cache_dir)
-    configured = checkout.configure(f"--with-stage1-kvm-hypervisors={hypervisor}", "--without-signing-key", *options)
-    assert configured.status == 0, configured
+    checkout = Checkout(srcdir, root / "build", configured.cache_dir)
+    answer = checkout.configure(f"--with-stage1-kvm-hypervisors={hypervisor}", "--without-signing-key", *options)
+    assert answer.status == 0, answer
     built = checkout.make()
     assert built.status == 0, built
     return checkout.builddir
@@ -77,21 +68,21 @@ def inspect(builddir: Path) -> str:
     ).stdout
 
 
-def test_a_prebuilt_kernel(config: BuildConfig, tmp_path: Path) -> None:
-    builddir = build(config, tmp_path, "qemu", PREBUILT)
+def test_a_prebuilt_kernel(configured: BuildConfig, tmp_path: Path) -> None:
+    builddir = build(configured, tmp_path, "qemu", PREBUILT)
     assert re.search(r"^kernel_image: Linux \d+\.\d+\.\d+-\d+-amd64, vmlinux", inspect(builddir), re.MULTILINE)
     run_pod(builddir, "qemu-tcg", BUSY)
 
 
-def test_a_prebuilt_kernel_with_lkvm(config: BuildConfig, lkvm_src: str, tmp_path: Path) -> None:
-    builddir = build(config, tmp_path, "lkvm", (*PREBUILT, f"--with-stage1-lkvm-src={lkvm_src}"))
+def test_a_prebuilt_kernel_with_lkvm(configured: BuildConfig, lkvm_src: str, tmp_path: Path) -> None:
+    builddir = build(configured, tmp_path, "lkvm", (*PREBUILT, f"--with-stage1-lkvm-src={lkvm_src}"))
     assert re.search(r"^kernel_image: Linux \d+\.\d+\.\d+-\d+-amd64, bzImage", inspect(builddir), re.MULTILINE)
     run_pod(builddir, "lkvm-kvm")
 
 
-def test_a_prebuilt_lkvm_without_our_patches(config: BuildConfig, lkvm_src: str, tmp_path: Path) -> None:
+def test_a_prebuilt_lkvm_without_our_patches(configured: BuildConfig, lkvm_src: str, tmp_path: Path) -> None:
     source = tmp_path / "kvmtool"
     shutil.copytree(lkvm_src, source, ignore=shutil.ignore_patterns(".git"))
     subprocess.run(["make", "WERROR=0", "lkvm-static"], cwd=source, stdout=subprocess.DEVNULL, check=True)
-    builddir = build(config, tmp_path, "lkvm", [f"--with-stage1-lkvm={source}/lkvm-static"])
+    builddir = build(configured, tmp_path, "lkvm", [f"--with-stage1-lkvm={source}/lkvm-static"])
     run_pod(builddir, "lkvm-kvm")

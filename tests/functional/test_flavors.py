@@ -14,7 +14,7 @@ import pytest
 from builder.config import BuildConfig
 from tests.functional.support.builds import Checkout, copy_source
 from tests.functional.support.console import app_lines
-from tests.functional.support.images import PROBE_SOURCE, Image, NotBuilt, compile_probe, configured_build, extract
+from tests.functional.support.images import PROBE_SOURCE, Image, compile_probe, extract
 from tests.functional.support.journal import entries, wait_until
 from tests.functional.support.pods import App, PodMaker, make_pod
 
@@ -23,30 +23,21 @@ pytestmark = pytest.mark.slow
 EXAMPLES = "docs/examples/flavors"
 
 
-@pytest.fixture(scope="module")
-def config() -> BuildConfig:
-    """The configured build, whose cache serves here too."""
-    try:
-        return configured_build()
-    except NotBuilt as error:
-        pytest.skip(str(error))
-
-
-def build(config: BuildConfig, root: Path, flavors: Sequence[str], *options: str) -> Path:
+def build(configured: BuildConfig, root: Path, flavors: Sequence[str], *options: str) -> Path:
     """Build flavors of the examples and of `root/mine` for qemu; returns the build directory."""
     srcdir = root / "source"
     copy_source(srcdir)
     (root / "mine").mkdir(exist_ok=True)
-    checkout = Checkout(srcdir, root / "build", config.cache_dir)
-    configured = checkout.configure(
+    checkout = Checkout(srcdir, root / "build", configured.cache_dir)
+    answer = checkout.configure(
         f"--with-stage1-flavors-path={srcdir / EXAMPLES}:{root / 'mine'}",
         f"--with-stage1-flavors={','.join(flavors)}",
-        f"--with-compiler-launcher={config.compiler_launcher or 'none'}",
+        f"--with-compiler-launcher={configured.compiler_launcher or 'none'}",
         "--with-stage1-kvm-hypervisors=qemu",
         "--without-signing-key",
         *options,
     )
-    assert configured.status == 0, configured
+    assert answer.status == 0, answer
     built = checkout.make()
     assert built.status == 0, built
     return checkout.builddir
@@ -62,13 +53,13 @@ def image_of(builddir: Path, file: str) -> Image:
 
 
 @pytest.fixture(scope="module")
-def built(config: BuildConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(configured: BuildConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A build of the two examples that have packages and units, and of a skeleton."""
     root = tmp_path_factory.mktemp("flavors")
     (root / "mine").mkdir()
-    python = config.builddir / "venv/bin/python"
+    python = configured.builddir / "venv/bin/python"
     subprocess.run([python, "-m", "builder", "flavor", "new", "plain", "--in", root / "mine"], check=True)
-    return build(config, root, ["plain", "memory-log", "fast"])
+    return build(configured, root, ["plain", "memory-log", "fast"])
 
 
 def test_a_skeleton_is_the_flavor_that_it_extends(built: Path, pod_of: PodMaker) -> None:
@@ -108,13 +99,13 @@ def test_a_network_that_the_flavor_does_not_have(built: Path, pod_of: PodMaker) 
         assert "this stage1 was built without networks: run the pod with --net=none" in outcome.stderr
 
 
-def test_kernels_for_tracing_programs(config: BuildConfig, workdir: Path, tmp_path: Path) -> None:
+def test_kernels_for_tracing_programs(configured: BuildConfig, workdir: Path, tmp_path: Path) -> None:
     if not shutil.which("pahole"):
         pytest.skip("pahole is missing (dwarves)")
     every = bool(os.environ.get("MKSTAGE1_EVERY_VARIANT"))
     versions = ("6.1", "6.12") if every else ("6.1",)
     options = () if every else ("--with-stage1-kernel-version=6.1",)
-    builddir = build(config, tmp_path, ["tracing"], *options)
+    builddir = build(configured, tmp_path, ["tracing"], *options)
     probe = compile_probe(workdir, PROBE_SOURCE.with_name("tracing.c"))
     pods = partial(make_pod, data=tmp_path, probe=probe, overlay=os.geteuid() == 0)
     for version in versions:

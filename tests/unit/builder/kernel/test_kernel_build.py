@@ -256,12 +256,12 @@ def test_debians_source(tmp_path: Path) -> None:
     make_project(tmp_path, Path("debian"))
     config = make_config(tmp_path, kernel_versions=("6.1",), arch="amd64")
     one, two = all_steps(config)
-    assert (one.name, two.name, two.needs) == ("kernel-source", "kernel-compile", ("kernel-source",))
+    assert (one.name, two.name, two.needs) == ("kernel-source-6.1", "kernel-compile-6.1", ("kernel-source-6.1",))
     context = PlainContext(tmp_path / "source", config, one, {one.needs[0]: packages})
     one.run(context)
     assert [path.name for path in context.output.iterdir()] == ["linux-source-6.1.tar.xz"]
     assert context.facts["package"] == "linux-source-6.1 6.1.99-1"
-    compiled = PlainContext(tmp_path / "compile", config, two, {"kernel-source": context.output})
+    compiled = PlainContext(tmp_path / "compile", config, two, {"kernel-source-6.1": context.output})
     two.run(compiled)
     assert (compiled.output / "bzImage").exists()
 
@@ -270,7 +270,7 @@ def test_a_series_that_debian_does_not_have(tmp_path: Path) -> None:
     packages = make_debian_package(tmp_path, "linux-source-6.1")
     make_project(tmp_path, Path("debian"))
     config = make_config(tmp_path, kernel_versions=("6.2",), arch="amd64", debian_suite="bookworm")
-    step = find(config, "kernel-source")
+    step = find(config, "kernel-source-6.2")
     with pytest.raises(UserError, match=r"bookworm has no package linux-source-6\.2"):
         step.run(PlainContext(tmp_path / "source", config, step, {step.needs[0]: packages}))
 
