@@ -36,6 +36,10 @@ class Layer:
     folder: Path
     items: Items
 
+    def changes(self, part: str) -> bool:
+        """Whether it says something about a part, such as "userland"."""
+        return (self.folder / part).is_dir() or any(key.startswith(f"{part}.") for key in self.items)
+
 
 @dataclass(frozen=True)
 class Flavor:
@@ -126,11 +130,11 @@ class Flavor:
                 return layer.folder / name
         raise UserError(f"flavor {self.name} has no folder {name}", hint=f'let it extend one that has: "{_BASE}"')
 
-    def owner_suffix(self, table: str) -> str:
-        """What distinguishes the steps of a part that several flavors share: empty where it is that of the flavor
-        kvm, else "-NAME" of the flavor that last changed something in the table "kernel" or "userland"."""
+    def owner_suffix(self, *parts: str) -> str:
+        """What distinguishes the steps of parts that several flavors share: empty where they are those of the flavor
+        kvm, else "-NAME" of the flavor that last changed one of them, by a table or a folder of that name."""
         for layer in reversed(self.lineage):
-            if layer is self.lineage[0] or any(key.startswith(f"{table}.") for key in layer.items):
+            if layer is self.lineage[0] or any(layer.changes(part) for part in parts):
                 return "" if layer.name == _BASE else f"-{layer.name}"
         raise AssertionError("a lineage is never empty")
 

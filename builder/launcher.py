@@ -29,7 +29,7 @@ _OWN_LEVEL = 0
 
 def name_of(flavor: Flavor) -> str:
     """Name of the step of a flavor, whose userland says what need not be packed again."""
-    return NAME + flavor.owner_suffix(userland.NAME)
+    return NAME + flavor.owner_suffix(userland.NAME, NAME)
 
 
 def step(config: BuildConfig, flavor: Flavor) -> Step:

@@ -114,6 +114,9 @@ def test_steps_are_shared_by_flavors_that_do_not_differ(flavors: Flavors) -> Non
     suffixes = {name: flavors.load(name).owner_suffix("kernel") for name in ("kvm", "same", "other", "mine")}
     assert suffixes == {"kvm": "", "same": "", "other": "-other", "mine": "-mine"}
     assert flavors.load("other").owner_suffix("userland") == ""
+    (root / "other/qemu").mkdir()
+    assert flavors.load("other").owner_suffix("userland", "launcher") == ""
+    assert flavors.load("other").owner_suffix("userland", "qemu") == "-other"
 
 
 def test_the_data_of_a_part_is_that_of_the_nearest_flavor(flavors: Flavors) -> None:
