@@ -108,11 +108,6 @@ class Flavor:
         return self.texts("hypervisors") or tuple(self.table("kernel.forms"))
 
     @property
-    def directories(self) -> tuple[PurePosixPath, ...]:
-        """Directories of the image, relative to its root as all its paths."""
-        return tuple(map(PurePosixPath, self.texts("rootfs.directories")))
-
-    @property
     def trees(self) -> tuple[tuple[Path, PurePosixPath], ...]:
         """Folders of flavors and where they go, the base first."""
         return tuple((item.folder / item.key, PurePosixPath(item.value)) for item in self.items.get("rootfs.trees", ()))

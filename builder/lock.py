@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from builder.changes import changes
 from builder.config import BuildConfig
 from builder.errors import UserError
 from builder.state import write_atomically
@@ -56,7 +57,7 @@ class LockedSource:
 
     url: str
     digest: str
-    """ "sha256:...", or "commit:..." of a git repository."""
+    """"sha256:...", or "commit:..." of a git repository."""
     verified: str
 
     @property
@@ -72,7 +73,7 @@ class LockedSource:
 
 @dataclass(frozen=True)
 class Lock:
-    """The content of a lock file, sorted."""
+    """The content of a lock file."""
 
     packages: tuple[LockedPackage, ...] = ()
     sources: tuple[LockedSource, ...] = ()
@@ -144,15 +145,6 @@ def check_source(config: BuildConfig, url: str, digest: str) -> None:
         raise UserError(f"{url} is {digest}, and {config.lock_file} says {expected}", hint=f"if that is right, {RENEW}")
 
 
-def changes(old: Lock, new: Lock) -> tuple[str, ...]:
+def changed(old: Lock, new: Lock) -> tuple[str, ...]:
     """What differs, a line each: `+` is new, `-` is gone, `!` is another."""
-    before, after = old.states, new.states
-    lines = []
-    for key in sorted({*before, *after}):
-        if key not in before:
-            lines.append(f"+ {key} {after[key]}")
-        elif key not in after:
-            lines.append(f"- {key} {before[key]}")
-        elif before[key] != after[key]:
-            lines.append(f"! {key} {before[key]} -> {after[key]}")
-    return tuple(lines)
+    return tuple(f"{change.mark} {change.name} {change.text}" for change in changes(old.states, new.states))

@@ -23,7 +23,7 @@ from builder.plan import plan
 from builder.running import Build
 from builder.schedule import job_count
 from builder.state import State
-from builder.userland.packages import RESOLVE_STEP, load_packages
+from builder.userland.packages import RESOLVE_STEP, load_packages, suite_of
 
 _DAY = 86400
 
@@ -46,11 +46,11 @@ def lock(builddir: str | None, update: bool) -> int:
     if update:
         old = locking.load(path) if path.exists() else Lock()
         locking.save(path, now)
-        for line in locking.changes(old, now):
+        for line in locking.changed(old, now):
             click.echo(line)
         click.echo(f"{path}: {len(now.packages)} packages, {len(now.sources)} sources")
         return 0
-    differences = locking.changes(locking.load(path), now)
+    differences = locking.changed(locking.load(path), now)
     for line in differences:
         click.echo(line)
     click.echo(f"{path} {'differs from' if differences else 'is'} what {config.builddir} is made of")
@@ -81,7 +81,7 @@ def _collect(config: BuildConfig) -> Lock:
 
 
 def _packages(config: BuildConfig, step: Step, entry: Entry) -> Iterator[LockedPackage]:
-    suite = f"{config.debian_suite}-backports" if step.params["backports"] else config.debian_suite
+    suite = suite_of(config, step)
     for package in load_packages(entry.output):
         yield LockedPackage(suite=suite, **dataclasses.asdict(package))
 

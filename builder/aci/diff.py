@@ -4,23 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from builder.aci.inspect import Image, clean, decoded_manifest
+from builder.aci.inspect import Image, clean, decoded_manifest, plain
 from builder.aci.names import MANIFEST, ROOTFS
 from builder.aci.tarstream import Entry, EntryType
+from builder.changes import Change, changes
 from builder.report import megabytes
-
-
-@dataclass(frozen=True)
-class Change:
-    """One thing that is not the same in both images; `None` where one of them does not have it."""
-
-    name: str
-    old: str | None
-    new: str | None
 
 
 @dataclass(frozen=True)
@@ -46,12 +38,12 @@ class Difference:
 def difference(old: Image, new: Image) -> Difference:
     """Compare two images that were read with digests. Raises `UserError` for one without a readable manifest."""
     return Difference(
-        manifest=_changes(_manifest(old), _manifest(new)),
-        packages=_changes(old.packages, new.packages),
-        kernels=_changes(_versions(old), _versions(new)),
-        kernel_options=_changes(_options(old), _options(new)),
-        files=_changes(_files(old), _files(new)),
-        sizes=_changes(*({name: str(size) for name, size in image.sizes.items()} for image in (old, new))),
+        manifest=changes(_manifest(old), _manifest(new)),
+        packages=changes(old.packages, new.packages),
+        kernels=changes(_versions(old), _versions(new)),
+        kernel_options=changes(_options(old), _options(new)),
+        files=changes(_files(old), _files(new)),
+        sizes=changes(*({name: str(size) for name, size in image.sizes.items()} for image in (old, new))),
     )
 
 
@@ -81,34 +73,21 @@ def as_text(old: Image, new: Image, found: Difference) -> Iterator[str]:
         "sizes": "Sizes",
     }
     for name, title in titles.items():
-        changes: tuple[Change, ...] = getattr(found, name)
-        if changes:
+        changed: tuple[Change, ...] = getattr(found, name)
+        if changed:
             yield f"\n{title}:"
-            yield from map(_size_line if name == "sizes" else _line, changes)
+            yield from map(_size_line if name == "sizes" else _line, changed)
 
 
 def _line(change: Change) -> str:
-    name, old, new = (None if text is None else _plain(text) for text in (change.name, change.old, change.new))
-    if old is None:
-        return f"  + {name}  {new}".rstrip()
-    if new is None:
-        return f"  - {name}  {old}".rstrip()
-    return f"  ! {name}  {old} -> {new}"
+    old, new = (None if text is None else plain(text) for text in (change.old, change.new))
+    shown = Change(plain(change.name), old, new)
+    return f"  {shown.mark} {shown.name}  {shown.text}".rstrip()
 
 
 def _size_line(change: Change) -> str:
     old, new = int(change.old or 0), int(change.new or 0)
-    return f"  {_plain(change.name):<16} {megabytes(old):>10} -> {megabytes(new):>10}  {new - old:+,} bytes"
-
-
-def _plain(text: str) -> str:
-    """Text out of an image, which cannot reach the terminal as control characters."""
-    return text if text.isascii() and text.isprintable() else ascii(text)
-
-
-def _changes(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[Change, ...]:
-    names = sorted({*old, *new})
-    return tuple(Change(name, old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name))
+    return f"  {plain(change.name):<16} {megabytes(old):>10} -> {megabytes(new):>10}  {new - old:+,} bytes"
 
 
 def _manifest(image: Image) -> dict[str, str]:

@@ -81,20 +81,18 @@ def read_image(path: Path, limits: Limits = _LIMITS, *, digests: bool = False) -
         name = clean(entry.name)
         if entry.type is not EntryType.FILE:
             continue
+        chunks: Iterable[bytes] = stream.content()
         if name in _KEPT and name not in kept:
-            content = kept[name] = stream.read(_KEPT[name])
+            kept[name] = stream.read(_KEPT[name])
+            chunks = (kept[name],)
         elif name.rpartition("/")[2] in KERNEL_FILES and entry.size <= _MAX_KERNEL:
             content = stream.read(_MAX_KERNEL)
+            chunks = (content,)
             kernel = kernel_info(content)
             if kernel is not None:
                 kernels[name.removeprefix(ROOTFS + "/")] = kernel
-        elif digests:
-            hashes[name] = _digest(stream.content())
-            continue
-        else:
-            continue
         if digests:
-            hashes[name] = hashlib.sha256(content).hexdigest()
+            hashes[name] = _digest(chunks)
     if not entries:
         raise UserError(f"{path} is empty: it has neither {MANIFEST} nor {ROOTFS}")
     return Image(
@@ -172,7 +170,7 @@ def as_text(image: Image, *, files: bool) -> str:
         f"image ID   {image.image_id}\nstore key  {store_key(image.image_id)}\n"
         f"size       {megabytes}, {len(image.entries)} entries",
         json.dumps(decoded_manifest(image), indent=4),
-        "\n".join(f"{_mb(size):>12}  {_plain(component)}" for component, size in image.sizes.items()),
+        "\n".join(f"{_mb(size):>12}  {plain(component)}" for component, size in image.sizes.items()),
         *(_kernel_text(path, kernel) for path, kernel in image.kernels.items()),
     ]
     if files:
@@ -184,19 +182,20 @@ def _mb(size: int) -> str:
     return f"{size / 1e6:.2f} MB"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """Text out of an image, which cannot reach the terminal as control characters."""
     return text if text.isascii() and text.isprintable() else ascii(text)
 
 
 def _kernel_text(path: str, kernel: KernelInfo) -> str:
-    head = f"{_plain(path)}: Linux {_plain(kernel.version) or '(version unknown)'}, {kernel.format}"
+    head = f"{plain(path)}: Linux {plain(kernel.version) or '(version unknown)'}, {kernel.format}"
     if kernel.options is None:
         return f"{head}, options not recorded in it"
-    words = " ".join(f"{name.removeprefix('CONFIG_')}={_plain(value)}" for name, value in kernel.options.items())
+    words = " ".join(f"{name.removeprefix('CONFIG_')}={plain(value)}" for name, value in kernel.options.items())
     text = textwrap.fill(words, 110, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False)
     return f"{head}, {len(kernel.options)} options:\n{text}"
 
 
 def _file_text(entry: Entry) -> str:
-    arrow = f" -> {_plain(entry.target)}" if entry.target else ""
-    return f"{entry.type.value}{entry.mode:04o} {entry.size:>10}  {_plain(entry.name)}{arrow}"
+    arrow = f" -> {plain(entry.target)}" if entry.target else ""
+    return f"{entry.type.value}{entry.mode:04o} {entry.size:>10}  {plain(entry.name)}{arrow}"

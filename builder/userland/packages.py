@@ -13,7 +13,7 @@ from builder.errors import UserError
 from builder.graph import Scope, Step, StepContext
 from builder.lock import RENEW, LockedPackage, locked_packages
 from builder.userland.apt import DEBIAN_ARCHITECTURES, Apt, Package, check_file, place
-from builder.userland.sources import KEYRING, backports_of, host_sources, mirror_sources
+from builder.userland.sources import KEYRING, backports_of, backports_suite, host_sources, mirror_sources
 
 RESOLVE_STEP = "debian-resolve"
 USERLAND_STEP = "debian-packages"
@@ -96,6 +96,11 @@ def download_step(
     )
 
 
+def suite_of(config: BuildConfig, step: Step) -> str:
+    """The suite that the packages of a step come from: the release, or its backports."""
+    return backports_suite(config.debian_suite) if step.params["backports"] else config.debian_suite
+
+
 def load_packages(directory: Path) -> tuple[Package, ...]:
     """Read the `packages.json` of a step's output."""
     data = json.loads((directory / _RECORD).read_text())
@@ -114,7 +119,7 @@ def _resolve(context: StepContext) -> None:
     names, metas = _names(context), _names(context, "metas")
     if config.locked:
         architectures = (DEBIAN_ARCHITECTURES[config.arch], "all")
-        locked = locked_packages(Path(config.lock_file), _suite(context), names, metas, architectures)
+        locked = locked_packages(Path(config.lock_file), suite_of(config, context.step), names, metas, architectures)
         save_packages(context.output, map(_of_lock, locked), files=False)
         return
     key = " ".join([*names, *metas])
@@ -194,15 +199,9 @@ def _names(context: StepContext, kind: str = "packages") -> list[str]:
     return [str(name) for name in names]
 
 
-def _suite(context: StepContext) -> str:
-    """The suite that packages come from, as far as the directory of apt's state is concerned."""
-    suite = context.config.debian_suite
-    return f"{suite}-backports" if context.step.params["backports"] else suite
-
-
 def _state(context: StepContext) -> Path:
     config = context.config
-    key = "\n".join([_suite(context), config.debian_mirror, config.arch])
+    key = "\n".join([suite_of(config, context.step), config.debian_mirror, config.arch])
     return config.cache_dir / "apt" / hashlib.sha256(key.encode()).hexdigest()[:16]
 
 

@@ -96,10 +96,15 @@ def mirror_sources(mirror: str, release: str, keyring: Path) -> tuple[AptSource,
     )
 
 
+def backports_suite(release: str) -> str:
+    """The suite with newer versions of some packages: "bookworm-backports"."""
+    return f"{release}-backports"
+
+
 def backports_of(sources: tuple[AptSource, ...], release: str) -> tuple[AptSource, ...]:
     """The entry for the backports of a release, which lie beside it in each of Debian's archives."""
     main = next(source for source in sources if release in source.suites)
-    return (AptSource((f"{release}-backports",), main.fields),)
+    return (AptSource((backports_suite(release),), main.fields),)
 
 
 def _select(stanza: dict[str, str], release: str, architecture: str) -> AptSource | None:

@@ -71,7 +71,7 @@ def test_a_flavor_that_stands_alone(flavors: Flavors) -> None:
     assert base.manifest_name == "coreos.com/rkt/stage1-base"
     assert base.manifest_template == folder / "manifest.j2"
     assert base.hypervisors == ("lkvm", "qemu")
-    assert base.directories == (PurePosixPath("opt/stage2"),)
+    assert base.texts("rootfs.directories") == ("opt/stage2",)
     assert base.table("rootfs.symlinks") == {"bin": "usr/bin"}
     assert base.trees == ((folder / "files", PurePosixPath()),)
     assert base.flag("guest.network", default=True)

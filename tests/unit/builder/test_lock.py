@@ -12,7 +12,7 @@ from builder.lock import (
     Lock,
     LockedPackage,
     LockedSource,
-    changes,
+    changed,
     check_source,
     expected_digest,
     load,
@@ -100,8 +100,8 @@ def test_sources_have_to_be_what_the_lock_says(path: Path, tmp_path: Path) -> No
 def test_what_changed() -> None:
     newer = dataclasses.replace(BASH, version="5.3", sha256="e" * 64)
     git = LockedSource("https://x/git", "commit:1", "git")
-    assert changes(LOCK, LOCK) == ()
-    assert changes(LOCK, Lock((newer, LINUX), (TARBALL, git))) == (
+    assert changed(LOCK, LOCK) == ()
+    assert changed(LOCK, Lock((newer, LINUX), (TARBALL, git))) == (
         f"- bookworm-backports/all/linux-source-6.12 6.12 sha256:{'c' * 64}",
         f"! bookworm/amd64/bash 5.2 sha256:{'a' * 64} -> 5.3 sha256:{'e' * 64}",
         "+ https://x/git commit:1",
