@@ -1,4 +1,4 @@
-"""The guest's own programs in C, stage1/guest/, as static programs without a C library."""
+"""The guest's own code in C, stage1/guest/: static programs without a C library, and a library for journald."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from builder import freestanding
 from builder.config import BuildConfig
 from builder.graph import Step, StepContext
 
-NAME = "guest-start"
+NAME = "guest"
 PROGRAM = "start"
 """The first program of the guest's root, and the file in the step's output."""
 PATH = "usr/lib/stage1/start"
 """Where it goes in an image."""
+JOURNAL_FILES = "journal-files.so"
+"""The library that journald's unit loads into it, and the file in the step's output."""
+JOURNAL_FILES_PATH = f"usr/lib/stage1/{JOURNAL_FILES}"
 INITRAMFS = "initramfs"
 """The program that comes before it where the kernel has modules."""
 
@@ -23,21 +26,27 @@ _FLAGS = (
 
 
 def step(config: BuildConfig) -> Step:
-    """The step that compiles the first one. Its output: `start`."""
+    """The step that compiles what every guest has. Its output: `start` and `journal-files.so`."""
 
     def run(context: StepContext) -> None:
         compile_program(context, PROGRAM, context.output / PROGRAM)
+        library = context.output / JOURNAL_FILES
+        freestanding.compile_source(context, _journal_files(config), library, "-shared", "-fPIC", mode=0o644)
 
     return Step(
         name=NAME,
         label="CC",
-        summary="compile the guest's first program",
+        summary="compile the guest's first program and journald's library",
         run=run,
-        files=sources(config, PROGRAM),
+        files=(*sources(config, PROGRAM), _journal_files(config)),
         params={"arch": config.arch},
         code=("builder.guest", "builder.freestanding"),
         tools=freestanding.TOOLS,
     )
+
+
+def _journal_files(config: BuildConfig) -> Path:
+    return config.srcdir / "stage1" / "guest" / "journal_files.c"
 
 
 def sources(config: BuildConfig, program: str) -> tuple[Path, ...]:

@@ -139,6 +139,8 @@ def _archive(config: BuildConfig, one: _Image) -> Step:
         *_kernel_parts(config, one.kernel, flavor.table("kernel.forms")[hypervisor]),
         image.Part(guest.NAME, guest.PROGRAM, guest.PATH, "launcher"),
     ]
+    if launch_rules.guest(flavor)["journal"]:
+        parts.append(image.Part(guest.NAME, guest.JOURNAL_FILES, guest.JOURNAL_FILES_PATH, "launcher"))
     if hypervisor == "lkvm":
         parts.append(image.Part(lkvm.NAME, lkvm.PROGRAM, "lkvm", "lkvm"))
         parts.append(image.Part(lkvm.NAME, lkvm.FEATURES, lkvm.FEATURES_PATH, "lkvm"))

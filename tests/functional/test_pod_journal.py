@@ -10,7 +10,7 @@ import pytest
 
 from tests.functional.support.console import app_lines
 from tests.functional.support.images import Image
-from tests.functional.support.journal import entries, wait_until
+from tests.functional.support.journal import entries, journal, wait_until
 from tests.functional.support.pods import App, PodMaker
 
 pytestmark = [
@@ -32,6 +32,20 @@ def test_all_lines_of_an_app_that_ends_after_the_last(image: Image, pod_of: PodM
         # journald writes a line again whose first copy has just filled a file.
         assert list(dict.fromkeys(entries(pod, "talker"))) == expected
         assert app_lines(outcome.lines(), "talker") == expected
+
+
+def test_a_file_that_is_full_is_kept_as_it_is(image: Image, pod_of: PodMaker) -> None:
+    """journald replaces a file by a copy of it where it cannot read its attributes, and may cut the copy after that."""
+    app = App("talker", ("/bin/probe", "say", "first", "await", "/go", "cat", "/lines"), memory="64Mi")
+    with pod_of(image, [app]) as pod, pod.start() as running:
+        pod.app_file("talker", "lines").write_text("".join(f"{number}\n" for number in range(LINES)))
+        wait_until(lambda: entries(pod, "talker") == ["first"])
+        written = (journal(pod) / "system.journal").stat().st_ino
+        pod.app_file("talker", "go").touch()
+        assert running.wait().status == 0
+        pod.wait_unlocked()
+        (full,) = journal(pod).glob("system@*.journal")
+        assert full.stat().st_ino == written
 
 
 def test_lines_before_the_machine_is_killed(image: Image, pod_of: PodMaker) -> None:
