@@ -8,7 +8,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from builder import fetch, mirrors, source
@@ -27,6 +27,11 @@ FACTS = "kernel.json"
 
 _MAKE_ARCH = {"amd64": "x86_64"}
 """appc architecture -> `ARCH` of the kernel's Makefile."""
+
+_TOOLS = ("gcc", "ld", "make", "gzip")
+_OPTIONAL_TOOLS = {"PAHOLE": ("pahole", "DEBUG_INFO_BTF"), "RUSTC": ("rustc", "RUST")}
+"""Programs whose versions kconfig asks for, and which get into the configuration, and so into the image, as they do:
+variable of the kernel's Makefile -> the program and the option without which nothing runs it."""
 
 _OBJECT_LINE = re.compile(r"\s+(?:CC|AS|HOSTCC|AR|LD) ")
 _OBJECTS_PER_OPTION = 2.3
@@ -54,7 +59,7 @@ def steps(config: BuildConfig, spec: KernelSpec) -> tuple[Step, ...]:
         name=spec.compile_step,
         label="KERNEL",
         summary=f"compile Linux {spec.version or spec.src}",
-        run=lambda context: _compile(context, spec),
+        run=lambda context: _compile(context, spec, _unused(options)),
         needs=needs,
         files=files,
         # Neither comments nor the place of an option in a file make a difference.
@@ -67,11 +72,16 @@ def steps(config: BuildConfig, spec: KernelSpec) -> tuple[Step, ...]:
             "builder.source",
             "builder.archive",
         ),
-        tools=("gcc", "ld", "make", "gzip"),
+        tools=(*_TOOLS, *(tool for name, (tool, _) in _OPTIONAL_TOOLS.items() if name not in _unused(options))),
         resumes=True,
         heavy=True,
     )
     return (*before, compile_step)
+
+
+def _unused(options: Mapping[str, Json]) -> tuple[str, ...]:
+    """The variables of the optional tools that a kernel with these options is made without."""
+    return tuple(name for name, (_, option) in _OPTIONAL_TOOLS.items() if options.get(option) != "y")
 
 
 def read_fragments(spec: KernelSpec) -> tuple[list[Setting], list[Setting]]:
@@ -147,7 +157,8 @@ def _download_source(ctx: StepContext, location: str) -> None:
     ctx.record("sha256", mirrors.first_good(url, ctx.config.mirror_list, attempt, ctx.notice))
 
 
-def _compile(ctx: StepContext, spec: KernelSpec) -> None:
+def _compile(ctx: StepContext, spec: KernelSpec, unused: tuple[str, ...]) -> None:
+    environment = _environment(ctx, unused)
     with _plain_directory(ctx.scratch) as work:
         tree = work / "linux"
         if not (work / "patches").exists():
@@ -156,9 +167,9 @@ def _compile(ctx: StepContext, spec: KernelSpec) -> None:
         objects = tree / "objects"
         objects.mkdir(exist_ok=True)
         if not (work / "overrides").exists():
-            overrides = _configure(ctx, spec, tree, objects)
+            overrides = _configure(ctx, spec, tree, objects, environment)
             (work / "overrides").write_text(json.dumps(overrides))
-        _make_images(ctx, tree, objects)
+        _make_images(ctx, tree, objects, environment)
         _collect(ctx, objects)
         for key in ("patches", "overrides"):
             ctx.record(key, json.loads((work / key).read_text()))
@@ -191,7 +202,9 @@ def _place_source(ctx: StepContext, spec: KernelSpec, tree: Path) -> list[str]:
     return source.apply_patches(tree, list(spec.patches), ctx)
 
 
-def _configure(ctx: StepContext, spec: KernelSpec, tree: Path, objects: Path) -> list[str]:
+def _configure(
+    ctx: StepContext, spec: KernelSpec, tree: Path, objects: Path, environment: Mapping[str, str]
+) -> list[str]:
     """Write `.config`, check that it is what the fragments ask for, and return the options that a person overrode."""
     names = fragments.Names.load(ctx.config.srcdir / "kernel-configs" / "names.toml")
     known = verify.known_symbols(tree)
@@ -207,7 +220,7 @@ def _configure(ctx: StepContext, spec: KernelSpec, tree: Path, objects: Path) ->
     ctx.execute(
         ["sh", "scripts/kconfig/merge_config.sh", "-n", "-O", objects, *_write_fragments(settings, objects)],
         cwd=tree,
-        env=_environment(ctx),
+        env=environment,
     )
     final = verify.read_config(objects / ".config")
     missing = verify.lost(settings, final)
@@ -235,8 +248,8 @@ def _write_fragments(settings: Sequence[Setting], objects: Path) -> list[Path]:
     return written
 
 
-def _environment(ctx: StepContext) -> dict[str, str]:
-    """What makes two builds the same, wherever and whenever they run."""
+def _environment(ctx: StepContext, unused: tuple[str, ...]) -> dict[str, str]:
+    """What makes two builds the same, wherever and whenever they run, and whatever else is installed there."""
     stamp = time.strftime("%a %b %d %H:%M:%S UTC %Y", time.gmtime(ctx.epoch))
     return {
         "ARCH": _MAKE_ARCH[ctx.config.arch],
@@ -245,10 +258,11 @@ def _environment(ctx: StepContext) -> dict[str, str]:
         "KBUILD_BUILD_HOST": "mkstage1",
         "KBUILD_BUILD_VERSION": "1",
         "SOURCE_DATE_EPOCH": str(ctx.epoch),
+        "MAKEFLAGS": " ".join(f"{name}=absent" for name in unused),
     }
 
 
-def _make_images(ctx: StepContext, tree: Path, objects: Path) -> None:
+def _make_images(ctx: StepContext, tree: Path, objects: Path, environment: Mapping[str, str]) -> None:
     """Compile. `objects` lies in `tree`, so the compiler sees relative names only; the map is for what else it sees."""
     launcher = ctx.config.compiler_launcher
     compiler = [f"CC={launcher} gcc"] if launcher else []
@@ -258,7 +272,7 @@ def _make_images(ctx: StepContext, tree: Path, objects: Path) -> None:
         counter = _Counter(bar, total)
         ctx.execute(
             ["make", "-C", tree, f"O={objects}", f"-j{ctx.jobs}", *compiler, f"KCFLAGS={flags}", "bzImage", "vmlinux"],
-            env=_environment(ctx) | ({"CCACHE_BASEDIR": str(tree), "CCACHE_NOHASHDIR": "1"} if launcher else {}),
+            env={**environment} | ({"CCACHE_BASEDIR": str(tree), "CCACHE_NOHASHDIR": "1"} if launcher else {}),
             on_line=counter.line,
         )
         bar.grow(counter.seen)

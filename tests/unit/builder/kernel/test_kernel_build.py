@@ -22,7 +22,7 @@ from tests.unit.builder.flavors import flavor_of
 from tests.unit.builder.stepping import PlainContext
 from tests.unit.builder.synthetic import make_config
 
-KCONFIG = "config NET\nconfig OVERLAY_FS\nconfig NEEDY\nconfig AUTOFS_FS\nconfig NR_CPUS\n"
+KCONFIG = "config NET\nconfig OVERLAY_FS\nconfig NEEDY\nconfig AUTOFS_FS\nconfig NR_CPUS\nconfig DEBUG_INFO_BTF\n"
 
 MERGE = """\
 #!/bin/sh
@@ -31,13 +31,18 @@ set -e
 objects=$3
 shift 3
 cat "$@" | grep -v NEEDY >"$objects/.config"
+make --no-print-directory -C . versions >>"$objects/.config"
 """
 
 MAKEFILE = """\
 ifneq ($(words $(CURDIR)$(O)), 1)
 $(error a kernel is not built in a directory with spaces)
 endif
+PAHOLE = pahole
+RUSTC = rustc
 all:
+versions:
+	@echo "# versions of $(PAHOLE) and $(RUSTC)"
 bzImage:
 	@mkdir -p $(O)/arch/x86/boot $(O)/include/config
 	@echo "  CC      init/main.o"
@@ -107,7 +112,8 @@ def test_everything_that_a_hypervisor_may_boot(tmp_path: Path, source: Path) -> 
     assert (context.output / "bzImage").read_text() == "x86_64 Thu Jan 01 00:00:00 UTC 2026 mkstage1 cc\n"
     assert {path.stat().st_mode & 0o777 for path in context.output.iterdir()} == {0o644}
     options = (context.output / "config").read_text()
-    assert sorted(options.split()) == ["CONFIG_AUTOFS_FS=y", "CONFIG_NET=y", "CONFIG_OVERLAY_FS=y"]
+    lines = [line for line in options.splitlines() if not line.startswith("#")]
+    assert sorted(lines) == ["CONFIG_AUTOFS_FS=y", "CONFIG_NET=y", "CONFIG_OVERLAY_FS=y"]
     assert json.loads((context.output / FACTS).read_text()) == {"symbols": 3, "version": "6.1.99"}
     assert json.loads((context.output / FEATURES).read_text()) == {"patches_itself": False}
     assert context.facts == {"symbols": 3, "version": "6.1.99", "patches": [], "overrides": []}
@@ -141,6 +147,22 @@ def test_a_person_overrides_the_project(tmp_path: Path, source: Path) -> None:
     assert "CONFIG_NR_CPUS=4\n" in (context.output / "config").read_text()
     assert context.facts["overrides"] == ["# CONFIG_AUTOFS_FS is not set"]
     assert any("replaces CONFIG_AUTOFS_FS=y" in notice for notice in context.notices)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "tools", "line"),
+    [
+        ("", set(), "# versions of absent and absent\n"),
+        ("CONFIG_DEBUG_INFO_BTF=y\n", {"pahole"}, "# versions of pahole and absent\n"),
+    ],
+)
+def test_what_is_installed_and_not_used_leaves_no_trace(
+    tmp_path: Path, source: Path, theirs: str, tools: set[str], line: str
+) -> None:
+    """kconfig puts the versions of these programs into the configuration, wherever it finds them."""
+    context = build(make_project(tmp_path, source, theirs=theirs), tmp_path / "step")
+    assert set(context.step.tools) & {"pahole", "rustc"} == tools
+    assert line in (context.output / "config").read_text()
 
 
 def test_a_lost_option_is_an_error_that_says_where_it_was_asked_for(tmp_path: Path, source: Path) -> None:
