@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
@@ -20,6 +21,13 @@ _PREFIX = "coreos.com/rkt/stage1-"
 """Of the name of an image whose flavor names none, as in rkt."""
 _BASE = "kvm"
 """The flavor whose steps need no name of their own."""
+
+
+class Isolation(Enum):
+    """What keeps the pods of a flavor apart from the host; the launcher knows it by the same words."""
+
+    MACHINE = "machine"
+    CONTAINER = "container"
 
 
 def check_name(name: str) -> None:
@@ -103,8 +111,19 @@ class Flavor:
         return template
 
     @property
+    def isolation(self) -> Isolation:
+        """What keeps its pods apart from the host. Raises `UserError` for a word that means nothing."""
+        text = self.text("isolation", Isolation.MACHINE.value)
+        if text not in (member.value for member in Isolation):
+            known = ", ".join(member.value for member in Isolation)
+            raise UserError(f'{self.items["isolation"][-1].where}: isolation "{text}"', hint=f"choose from {known}")
+        return Isolation(text)
+
+    @property
     def hypervisors(self) -> tuple[str, ...]:
-        """Those that it can be built for."""
+        """Those that it can be built for; none where its pods need none."""
+        if self.isolation is not Isolation.MACHINE:
+            return ()
         return self.texts("hypervisors") or tuple(self.table("kernel.forms"))
 
     @property

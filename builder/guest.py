@@ -16,6 +16,8 @@ PATH = "usr/lib/stage1/start"
 JOURNAL_FILES = "journal-files.so"
 """The library that journald's unit loads into it, and the file in the step's output."""
 JOURNAL_FILES_PATH = f"usr/lib/stage1/{JOURNAL_FILES}"
+CONTAINER = "container"
+"""The first program of a container, and the file in the step's output."""
 INITRAMFS = "initramfs"
 """The program that comes before it where the kernel has modules."""
 
@@ -26,19 +28,20 @@ _FLAGS = (
 
 
 def step(config: BuildConfig) -> Step:
-    """The step that compiles what every guest has. Its output: `start` and `journal-files.so`."""
+    """The step that compiles what every guest has. Its output: `start`, `container` and `journal-files.so`."""
 
     def run(context: StepContext) -> None:
-        compile_program(context, PROGRAM, context.output / PROGRAM)
+        for program in (PROGRAM, CONTAINER):
+            compile_program(context, program, context.output / program)
         library = context.output / JOURNAL_FILES
         freestanding.compile_source(context, _journal_files(config), library, "-shared", "-fPIC", mode=0o644)
 
     return Step(
         name=NAME,
         label="CC",
-        summary="compile the guest's first program and journald's library",
+        summary="compile the guest's first programs and journald's library",
         run=run,
-        files=(*sources(config, PROGRAM), _journal_files(config)),
+        files=(*sources(config, PROGRAM), *sources(config, CONTAINER)[:1], _journal_files(config)),
         params={"arch": config.arch},
         code=("builder.guest", "builder.freestanding"),
         tools=freestanding.TOOLS,
@@ -52,7 +55,8 @@ def _journal_files(config: BuildConfig) -> Path:
 def sources(config: BuildConfig, program: str) -> tuple[Path, ...]:
     """What a program is compiled from, its own source first."""
     folder = config.srcdir / "stage1" / "guest"
-    return folder / f"{program}.c", folder / "system.h"
+    headers = ("system.h",) if program == INITRAMFS else ("system.h", "protect.h")
+    return folder / f"{program}.c", *(folder / name for name in headers)
 
 
 def compile_program(context: StepContext, program: str, target: Path) -> Path:

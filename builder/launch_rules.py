@@ -21,7 +21,10 @@ def write(flavor: Flavor, rootfs: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     sizes = {name: flavor.text(key, "0") for name, key in _MEMORY.items()}
     (folder / "sizing.json").write_text(json.dumps(sizes, indent=4) + "\n")
-    rules = guest(flavor) | {"kernel_parameters": list(flavor.texts("kernel.parameters"))}
+    rules = guest(flavor) | {
+        "flavor": flavor.table("rootfs.symlinks").get("flavor", flavor.name),
+        "kernel_parameters": list(flavor.texts("kernel.parameters")),
+    }
     (folder / "guest.json").write_text(json.dumps(rules, indent=4) + "\n")
     wants = rootfs / UNITS / "default.target.wants"
     for name in flavor.texts("guest.services"):
@@ -31,4 +34,5 @@ def write(flavor: Flavor, rootfs: Path) -> None:
 
 def guest(flavor: Flavor) -> dict[str, Json]:
     """What the guest has, for the launcher and for the templates of units."""
-    return {name: flavor.flag(f"guest.{name}", default=True) for name in ("journal", "network")}
+    parts: dict[str, Json] = {name: flavor.flag(f"guest.{name}", default=True) for name in ("journal", "network")}
+    return parts | {"isolation": flavor.isolation.value}

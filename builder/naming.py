@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from builder import kernel_version
 from builder.config import BuildConfig
 from builder.errors import UserError
-from builder.flavor import Flavor
+from builder.flavor import Flavor, Isolation
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,7 @@ class Variant:
     """One image of a flavor."""
 
     hypervisor: str
+    """Empty where its pods need none."""
     version: str
     """Version of Linux; empty where the kernel is not chosen by a version."""
     name: str
@@ -31,6 +32,8 @@ def variants(config: BuildConfig, flavor: Flavor) -> tuple[Variant, ...]:
 
     Raises `UserError` for a flavor that none of the hypervisors can run.
     """
+    if flavor.isolation is not Isolation.MACHINE:
+        return (Variant("", "", flavor.isolation.value, f"stage1-{flavor.name}.aci"),)
     hypervisors = tuple(name for name in config.hypervisors if name in flavor.hypervisors)
     if not hypervisors:
         raise UserError(
@@ -49,7 +52,7 @@ def versions_of(config: BuildConfig, flavor: Flavor) -> tuple[str, ...]:
 
     Raises `UserError` for a flavor that names something else as a version.
     """
-    if config.kernel == "prebuilt":
+    if config.kernel == "prebuilt" or flavor.isolation is not Isolation.MACHINE:
         return ()
     if config.kernel_src or config.kernel_versions_asked:
         return config.kernel_versions

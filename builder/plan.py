@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from builder import guest, image, kernel_version, launch_rules, launcher, rkt
 from builder.config import BuildConfig
 from builder.errors import UserError
-from builder.flavor import Flavor, Flavors
+from builder.flavor import Flavor, Flavors, Isolation
 from builder.graph import Json, Plan, Product, Step
 from builder.hypervisor import lkvm, qemu
 from builder.kernel import build as kernel
@@ -24,6 +24,14 @@ KERNEL_IMAGE = "kernel_image"
 """Name of the kernel at the top of an image, as rkt 1.27 and later name it."""
 
 
+_WORDS: dict[Isolation, dict[str, Json]] = {
+    # A hypervisor takes a restart for the end.
+    Isolation.MACHINE: {"place": "virtual machine", "starter": "the hypervisor", "end_action": "reboot-force"},
+    Isolation.CONTAINER: {"place": "container", "starter": "systemd-nspawn", "end_action": "exit-force"},
+}
+"""What the templates call where the pod is and what starts it, and how systemd ends it."""
+
+
 @dataclass(frozen=True)
 class _Image:
     """One image to be made."""
@@ -31,7 +39,12 @@ class _Image:
     flavor: Flavor
     variant: Variant
     kernel: KernelSpec | None
-    """None for a prebuilt one."""
+    """None for a prebuilt one, and where there is none."""
+
+    @property
+    def is_machine(self) -> bool:
+        """Whether its pods run in virtual machines."""
+        return self.flavor.isolation is Isolation.MACHINE
 
 
 def plan(config: BuildConfig) -> Plan:
@@ -62,6 +75,9 @@ def plan(config: BuildConfig) -> Plan:
 
 
 def _images(config: BuildConfig, flavor: Flavor) -> Iterator[_Image]:
+    if flavor.isolation is not Isolation.MACHINE:
+        yield from (_Image(flavor, variant, None) for variant in variants(config, flavor))
+        return
     if config.kernel == "prebuilt":
         for key in ("kernel.fragments", "kernel.patches", "kernel.versions"):
             if key in flavor.items:
@@ -135,16 +151,18 @@ def _kernel_parts(config: BuildConfig, spec: KernelSpec | None, form: str) -> It
 def _archive(config: BuildConfig, one: _Image) -> Step:
     flavor, hypervisor = one.flavor, one.variant.hypervisor
     layers = {userland.name_of(flavor): "userland", launcher.name_of(flavor): "launcher"}
-    parts = [
-        *_kernel_parts(config, one.kernel, flavor.table("kernel.forms")[hypervisor]),
-        image.Part(guest.NAME, guest.PROGRAM, guest.PATH, "launcher"),
-    ]
+    parts: list[image.Part] = []
+    if one.is_machine:
+        parts += _kernel_parts(config, one.kernel, flavor.table("kernel.forms")[hypervisor])
+        parts.append(image.Part(guest.NAME, guest.PROGRAM, guest.PATH, "launcher"))
+    elif flavor.isolation is Isolation.CONTAINER:
+        parts.append(image.Part(guest.NAME, guest.CONTAINER, guest.PATH, "launcher"))
     if launch_rules.guest(flavor)["journal"]:
         parts.append(image.Part(guest.NAME, guest.JOURNAL_FILES, guest.JOURNAL_FILES_PATH, "launcher"))
     if hypervisor == "lkvm":
         parts.append(image.Part(lkvm.NAME, lkvm.PROGRAM, "lkvm", "lkvm"))
         parts.append(image.Part(lkvm.NAME, lkvm.FEATURES, lkvm.FEATURES_PATH, "lkvm"))
-    else:
+    elif hypervisor == "qemu":
         layers[qemu.name_of(flavor)] = "qemu"
     layers[image.flavor_step_name(flavor)] = "flavor"
     return image.aci_step(config, flavor, one.variant.name, layers, parts)
@@ -161,6 +179,7 @@ def template_values(config: BuildConfig, flavor: Flavor) -> dict[str, Json]:
         "python": PYTHON,
         "launcher": launcher.ARCHIVE,
         **launch_rules.guest(flavor),
+        **_WORDS[flavor.isolation],
     }
 
 

@@ -18,7 +18,7 @@ from builder.arguments import Arguments, Notes
 from builder.checks import Kind, Requirement
 from builder.config import BuildConfig
 from builder.errors import UserError
-from builder.flavor import Flavor, Flavors
+from builder.flavor import Flavor, Flavors, Isolation
 from builder.naming import variants
 from builder.options import OPTIONS
 from builder.version import VERSION
@@ -71,9 +71,10 @@ def resolve(arguments: Arguments, srcdir: Path, notes: Notes, probe: resolve_kvm
     """Decide everything that the options leave open. Raises `UserError` for what contradicts or is not there."""
     flavors = Flavors.of(srcdir, _flavors_path(arguments))
     stage1 = _stage1(arguments, flavors, notes)
-    machines = [one for one in flavors.load_all(stage1.flavors) if one.hypervisors]
+    chosen = flavors.load_all(stage1.flavors)
+    machines = [one for one in chosen if one.isolation is Isolation.MACHINE]
     kvm = resolve_kvm.KvmChoice()
-    purposes = {"python"}
+    purposes = {"python", "guest", "packages"} if chosen else {"python"}
     if machines:
         kvm = resolve_kvm.resolve(arguments, notes, probe)
         purposes |= kvm.purposes
@@ -90,11 +91,11 @@ def resolve(arguments: Arguments, srcdir: Path, notes: Notes, probe: resolve_kvm
         purposes.add("ccache")
     _note_without_effect(arguments, notes)
     config = _record(arguments, notes, srcdir, stage1, kvm, signing)
-    for one in machines:
+    for one in chosen:
         variants(config, one)  # refuses what these options cannot build
     if config.locked:
         _check_lock(config)
-    programs = {item.key: item.value for one in machines for item in one.items.get("requires", ())}
+    programs = {item.key: item.value for one in chosen for item in one.items.get("requires", ())}
     requirements = tuple(
         Requirement(program, Kind.PROGRAM, package, frozenset({"flavor"})) for program, package in programs.items()
     )

@@ -71,7 +71,7 @@ class KvmChoice:
     @property
     def purposes(self) -> frozenset[str]:
         """What these choices need on this machine, in the words of requirements.toml."""
-        purposes = {"guest", "packages"}
+        purposes = set()
         if self.kernel.kind == "build":
             purposes.add("kernel")
         if self.lkvm_src:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import shutil
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -28,7 +29,9 @@ def fill(flavor: Flavor, target: Path, values: Mapping[str, object]) -> None:
 
 def _leave_out(layer: Layer, target: Path) -> None:
     for item in layer.items.get("rootfs.without", ()):
-        found = list(target.glob(item.value))
+        # Unlike Path.glob(), this finds a symlink whose target has just been left out.
+        names = glob.glob(item.value, root_dir=target, recursive=True, include_hidden=True)  # noqa: PTH207
+        found = [target / name for name in names]
         if not found:
             raise UserError(
                 f"{item.where}: the flavors that {layer.name} extends have no /{item.value}",

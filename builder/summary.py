@@ -34,7 +34,7 @@ def summary(config: BuildConfig, outcome: Outcome) -> str:
         ("images", _images(config)),
         ("version", f"{config.flavors_version} ({config.arch})"),
         ("default stage1", f"{config.default_stage1_name}:{config.default_stage1_version}"),
-        *_kvm_rows(config),
+        *_source_rows(config),
         ("signature", _signature(config)),
         ("compiler", " ".join(filter(None, (config.compiler_launcher, outcome.compiler)))),
         ("network", "not used" if config.offline else "used for what is not in the cache"),
@@ -66,9 +66,11 @@ def _images(config: BuildConfig) -> str:
     return f"{', '.join(image_names(config))} ({config.aci_compression})"
 
 
-def _kvm_rows(config: BuildConfig) -> list[tuple[str, str]]:
+def _source_rows(config: BuildConfig) -> list[tuple[str, str]]:
+    origin = config.debian_mirror or "the host's apt sources"
+    userland = ("userland", f"Debian {config.debian_suite} from {origin}")
     if not config.hypervisors:
-        return []
+        return [userland] if config.flavors else []
     rows = [
         ("hypervisors", f"{', '.join(config.hypervisors)} ({config.hypervisors_reason})"),
         ("kernel", _kernel(config)),
@@ -80,9 +82,7 @@ def _kvm_rows(config: BuildConfig) -> list[tuple[str, str]]:
     if config.lkvm_src:
         revision = f" at {config.lkvm_revision}" if config.lkvm_revision else ""
         rows.append(("lkvm", f"{config.lkvm_src}{revision}"))
-    origin = config.debian_mirror or "the host's apt sources"
-    rows.append(("userland", f"Debian {config.debian_suite} from {origin}"))
-    return rows
+    return [*rows, userland]
 
 
 def _kernel(config: BuildConfig) -> str:

@@ -132,11 +132,11 @@ def parse_run(words: Sequence[str]) -> RunArguments:
     texts, switches = parsed.texts, parsed.switches
     uuid = parse_uuid(parsed.positional)
     if texts.get("private-users"):
-        raise UserError("--private-users: user namespaces have no use in a virtual machine; leave it out")
+        raise UserError("--private-users: this stage1 maps no users; leave it out")
     if switches.get("mutable"):
-        raise UserError("--mutable: apps cannot be added to a pod that runs in a virtual machine")
+        raise UserError("--mutable: apps cannot be added to a pod that runs")
     if texts.get("ipc", "auto") not in ("auto", "private"):
-        raise UserError(f"--ipc={texts['ipc']}: a virtual machine has only an IPC namespace of its own; use private")
+        raise UserError(f"--ipc={texts['ipc']}: a pod has only an IPC namespace of its own; use private")
     return RunArguments(
         uuid=uuid,
         debug=switches.get("debug", False),

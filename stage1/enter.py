@@ -10,10 +10,13 @@ from stage1.channel.broker import connect
 from stage1.channel.client import run_session, terminal_size
 from stage1.channel.frames import Request
 from stage1.channel.prepare import require_channel
+from stage1.container.inside import run_inside
 from stage1.errors import UserError
+from stage1.guest_rules import Isolation, load_guest_rules
 from stage1.lock import is_locked
 from stage1.paths import Tree
 from stage1.pod import APPS_FOLDER, app_name
+from stage1.stop import read_pid
 
 _IMAGE = "stage1/rootfs"
 _DEFAULT_COMMAND = ("/bin/bash",)
@@ -30,10 +33,14 @@ def enter(words: Sequence[str]) -> int:
         raise UserError(f"the pod has no app {app}")
     if not is_locked("."):
         raise UserError("the pod does not run")
-    require_channel(Tree(_IMAGE))
+    container = load_guest_rules(Tree(_IMAGE)).isolation is Isolation.CONTAINER
+    if not container:
+        require_channel(Tree(_IMAGE))
     terminal = os.isatty(0) and os.isatty(1)
     rows, columns = terminal_size() if terminal else (0, 0)
     term = os.environ.get("TERM", "") if terminal else ""
     request = Request(app, parsed.positional or _DEFAULT_COMMAND, terminal, term, rows, columns)
+    if container:
+        return run_inside(read_pid(), request)
     with connect() as connection:
         return run_session(connection, request)

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
-from stage1.manifest import read_object, texts, typed
+from stage1.errors import UserError
+from stage1.manifest import read_object, text, texts, typed
 from stage1.paths import Tree
 
 RULES = "usr/lib/stage1/guest.json"
 """The flavor's rules, below the root of the image: values by the names of `GuestRules`."""
+
+
+class Isolation(Enum):
+    """What keeps a pod apart from the host."""
+
+    MACHINE = "machine"
+    """A virtual machine, with a kernel of its own."""
+    CONTAINER = "container"
+    """Namespaces and control groups of the host's kernel."""
 
 
 @dataclass(frozen=True)
@@ -21,13 +32,21 @@ class GuestRules:
     """Whether pods can have networks."""
     kernel_parameters: tuple[str, ...] = ()
     """Words for the kernel's command line."""
+    isolation: Isolation = Isolation.MACHINE
+    flavor: str = "kvm"
+    """rkt's name for pods of this kind, of which its tools expect a link in the pod directory."""
 
 
 def load_guest_rules(image: Tree) -> GuestRules:
     """Read the file of the image. Raises `UserError` for one that is not there, or not what it has to be."""
     rules = read_object(image, RULES, "guest")
+    isolation = typed(rules, "isolation", str, "guest") or Isolation.MACHINE.value
+    if isolation not in (member.value for member in Isolation):
+        raise UserError(f"{RULES}: isolation: {isolation!r} is unknown")
     return GuestRules(
         journal=typed(rules, "journal", bool, "guest") is not False,
         network=typed(rules, "network", bool, "guest") is not False,
         kernel_parameters=tuple(texts(rules, "kernel_parameters", "guest")),
+        isolation=Isolation(isolation),
+        flavor=text(rules, "flavor", "guest") or "kvm",
     )

@@ -64,6 +64,11 @@ def isolator_settings(app: App, uid: int, *, capabilities: bool, seccomp: bool) 
     return [*settings, *calls, *_resources(app, where)]
 
 
+def further_capabilities(app: App) -> frozenset[str]:
+    """What an app keeps of root's privileges besides what every app does. Raises `UserError`."""
+    return _capabilities(app.isolators, f"app {app.name}") - _DEFAULT_CAPABILITIES
+
+
 def _capabilities(isolators: Mapping[str, Any], where: str) -> frozenset[str]:
     retained, removed = (_capability_set(isolators, name, where) for name in (_RETAIN, _REMOVE))
     if retained is not None and removed is not None:

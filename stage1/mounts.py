@@ -1,10 +1,10 @@
-"""What the hypervisor, and with it the guest, sees of the host's file system."""
+"""What the hypervisor or container, and with it the guest, sees of the host's file system."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from stage1.errors import UserError
@@ -21,6 +21,7 @@ from stage1.syscalls import (
     MS_REMOUNT,
     MS_SLAVE,
     mount,
+    mount_tmpfs,
     unshare_mounts,
 )
 
@@ -28,7 +29,10 @@ from stage1.syscalls import (
 _KEPT = ("etc",)
 # Everything of the image that the host executes, now or later (gc, stop), and what it believes. A guest could otherwise
 # put programs of its own there, which root would run on the host.
-_READ_ONLY = ("usr", "etc/rkt", "init", "gc", "stop_kvm", "enter_kvm", "lkvm", "qemu", "kernel_image", "initramfs")
+_READ_ONLY = (
+    *("usr", "etc/rkt", "init", "gc", "stop_kvm", "enter_kvm", "lkvm", "qemu", "kernel_image", "initramfs"),
+    *("enter", "stop", "nspawn"),
+)
 
 _FLAGS = {
     "ro": MS_RDONLY,
@@ -42,10 +46,15 @@ _FLAGS = {
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
-def isolate(image: str) -> None:
+WRITABLE = ("opt/stage2", "rkt", "var/log/journal")
+"""What a pod writes to of the image: the roots of its apps, their exit statuses, the journal."""
+
+
+def isolate(image: str, writable: Iterable[str] | None = None) -> None:
     """Enter a mount namespace in which the guest cannot change what the host executes from the image.
 
-    Mounts of the host still arrive; none made here leaves. Raises `UserError` where that is not permitted.
+    With `writable` it can change nothing else but that. A virtual machine mounts its root read-only by itself. Mounts
+    of the host still arrive; none made here leaves. Raises `UserError` where that is not permitted.
     """
     try:
         unshare_mounts()
@@ -59,8 +68,20 @@ def isolate(image: str) -> None:
             mount(path, path, MS_BIND)
             if name in _READ_ONLY:
                 mount("", path, MS_BIND | MS_REMOUNT | MS_RDONLY)
+        if writable is not None:
+            for name in writable:
+                mount(f"{image}/{name}", f"{image}/{name}", MS_BIND | MS_REC)
+            mount("", image, MS_BIND | MS_REMOUNT | MS_RDONLY)
+            for name in _KEPT:
+                mount("", f"{image}/{name}", MS_BIND | MS_REMOUNT | MS_RDONLY)
     except OSError as error:
         raise UserError(f"cannot prepare the mount namespace ({error.filename}): {error.strerror}") from error
+
+
+def cover(place: str) -> None:
+    """Put an empty file system over a directory, which is made where it is missing. Raises `OSError`."""
+    os.makedirs(place, exist_ok=True)
+    mount_tmpfs(place)
 
 
 def forbid_devices(image: str) -> None:

@@ -1,4 +1,4 @@
-"""`run`: prepare the pod in the working directory and become its hypervisor."""
+"""`run`: prepare the pod in the working directory and become its hypervisor, or what starts its container."""
 
 from __future__ import annotations
 
@@ -11,28 +11,31 @@ from stage1.accel import Accel, asked_accel, kvm_problem
 from stage1.app_root import prepare_root, root_settings
 from stage1.arguments import RunArguments, parse_run
 from stage1.channel.prepare import make_channel, remove_channel, serves_channel
+from stage1.container.groups import enter_groups
+from stage1.container.network import make_namespace
+from stage1.container.nspawn import STATE, Container, in_own_groups, nspawn_command
 from stage1.errors import UserError, report
 from stage1.executable import find_executable
 from stage1.features import feature
-from stage1.guest_rules import GuestRules, load_guest_rules
+from stage1.guest_rules import GuestRules, Isolation, load_guest_rules
 from stage1.hypervisor import Command, Machine, select
 from stage1.hypervisor.lkvm import lkvm_command
 from stage1.hypervisor.qemu import qemu_command
 from stage1.interpreter import missing_interpreter
-from stage1.isolators import isolator_settings
+from stage1.isolators import further_capabilities, isolator_settings
 from stage1.journal import link_journal
 from stage1.lock import inherited_lock, keep_across_exec
-from stage1.mounts import forbid_devices, isolate
+from stage1.mounts import WRITABLE, cover, forbid_devices, isolate
 from stage1.name_service import HostsMode, write_name_service, write_time_zone
-from stage1.network.config import Request, load_networks
+from stage1.network.config import HOST, Request, load_networks, refuse_host
 from stage1.network.guest import write_guest_network
 from stage1.network.ipam import Dns
-from stage1.network.nic import Nic, UserNic
+from stage1.network.nic import ContainerNic, MachineNic, Nic, UserNic
 from stage1.network.setup import PodPlace, network_of
 from stage1.paths import AppRoot, Tree
 from stage1.pod import App, Pod, load_pod
 from stage1.resources import host_cpus, host_memory, load_sizing, require_memory, vm_resources
-from stage1.syscalls import die_with_parent
+from stage1.syscalls import die_with_parent, enter_namespace
 from stage1.units import (
     ENVIRONMENT_FOLDER,
     MARK,
@@ -52,9 +55,9 @@ IMAGE = "stage1/rootfs"
 
 _INITRAMFS = f"{IMAGE}/initramfs"
 _KERNEL_FEATURES = "usr/lib/stage1/kernel.json"
-_FLAVOR = "kvm"
 _STATUS_FOLDER = "rkt/status"
 _METADATA_PORT = 18112
+LOCALHOST = IPv4Address("127.0.0.1")
 _NO_DNS = Dns()
 _PLAIN = GuestRules()
 _UNIT_SIZE = 4 << 20
@@ -62,7 +65,7 @@ _HYPERVISORS = {"lkvm": lkvm_command, "qemu": qemu_command}
 
 
 def run(front: int, words: Sequence[str], environment: Mapping[str, str]) -> None:
-    """Prepare everything and execute the hypervisor in place of this process.
+    """Prepare everything and execute the hypervisor, or systemd-nspawn, in place of this process.
 
     `front` is the process that stays as the pod's own: this one's parent. Raises `UserError`.
     """
@@ -78,11 +81,17 @@ def run(front: int, words: Sequence[str], environment: Mapping[str, str]) -> Non
         report("warning", "--port has no effect in a pod without a network")
     if environment.get("LISTEN_PID") == str(front) and any(app.activated_ports for app in pod.apps):
         report("warning", "the host's sockets cannot enter a virtual machine: use systemd-socket-proxyd there")
-    place = PodPlace(pod.uuid, pod_directory, IMAGE, arguments.local_config)
+    container = rules.isolation is Isolation.CONTAINER
+    place = PodPlace(pod.uuid, pod_directory, IMAGE, arguments.local_config, container)
     with network_of(place, configs, pod.ports) as network:
-        command = hypervisor_command(pod, arguments, environment, rules, network.nics)
+        if container:
+            command = container_command(pod, arguments, environment, network.nics)
+        else:
+            nics = tuple(nic for nic in network.nics if not isinstance(nic, ContainerNic))
+            command = hypervisor_command(pod, arguments, environment, rules, nics)
         try:
-            metadata = metadata_url(arguments.metadata_token, network.host_ip)
+            host_ip = LOCALHOST if uses_host_network(arguments) else network.host_ip
+            metadata = metadata_url(arguments.metadata_token, host_ip)
             write_guest_files(pod, arguments, image, rules, network.dns, metadata)
             write_guest_network(image, network.guest_interfaces)
             if command.channel:
@@ -91,11 +100,15 @@ def run(front: int, words: Sequence[str], environment: Mapping[str, str]) -> Non
                 remove_channel()
             if rules.journal:
                 link_journal(pod.uuid)
-            pod_directory.link("flavor", _FLAVOR)
-            isolate(IMAGE)
+            pod_directory.link("flavor", rules.flavor)
+            isolate(IMAGE, writable=WRITABLE if container else None)
             for app in pod.apps:
                 mount_volumes(app, AppRoot(image, app.root), pod_directory)
             forbid_devices(IMAGE)
+            if container:
+                cover(STATE)
+                if in_own_groups():
+                    enter_groups(pod.uuid, pod_directory)
             pod_directory.write("pid", f"{front}\n")
         except OSError as error:
             raise UserError(f"cannot write the pod's files: {error.filename or IMAGE}: {error.strerror}") from error
@@ -107,8 +120,12 @@ def run(front: int, words: Sequence[str], environment: Mapping[str, str]) -> Non
 def requests(arguments: RunArguments, rules: GuestRules) -> tuple[Request, ...]:
     """The networks that the pod gets of those that were asked for. Raises `UserError` where the flavor has none.
 
-    rkt asks for `default` where the person asks for nothing.
+    rkt asks for `default` where the person asks for nothing. A container may have the host's own, `host`.
     """
+    if rules.isolation is Isolation.MACHINE:
+        refuse_host(arguments.networks)
+    elif uses_host_network(arguments):
+        return ()
     if rules.network:
         return arguments.networks
     if any(request.name != "default" for request in arguments.networks):
@@ -121,7 +138,7 @@ def hypervisor_command(
     arguments: RunArguments,
     environment: Mapping[str, str],
     rules: GuestRules = _PLAIN,
-    nics: tuple[Nic, ...] = (),
+    nics: tuple[MachineNic, ...] = (),
 ) -> Command:
     """Choose the hypervisor and compose its command. Raises `UserError` where none can run the pod."""
     selection = select(IMAGE, asked_accel(environment), kvm_problem())
@@ -151,6 +168,37 @@ def hypervisor_command(
         channel=selection.name != "lkvm" or serves_channel(Tree(IMAGE)),
     )
     return _HYPERVISORS[selection.name](machine)
+
+
+def uses_host_network(arguments: RunArguments) -> bool:
+    """Whether the pod is asked to have the network of the host itself."""
+    return any(request.name == HOST for request in arguments.networks)
+
+
+def container_command(
+    pod: Pod, arguments: RunArguments, environment: Mapping[str, str], nics: tuple[Nic, ...] = ()
+) -> Command:
+    """Compose the command that starts the pod's container. Raises `UserError` where none can run the pod."""
+    capabilities = {name for app in pod.apps for name in further_capabilities(app)}
+    interfaces = [nic.interface for nic in nics if isinstance(nic, ContainerNic)]
+    try:
+        namespace = make_namespace(interfaces) if interfaces else None
+    except OSError as error:
+        raise UserError(f"cannot make the container's network: {error.strerror}") from error
+    return nspawn_command(
+        Container(
+            uuid=pod.uuid,
+            hostname=arguments.hostname,
+            image=IMAGE,
+            debug=arguments.debug,
+            environment=environment,
+            host_network=uses_host_network(arguments),
+            namespace=namespace,
+            protect_paths=arguments.protect_paths,
+            filter_calls=arguments.filter_calls,
+            capabilities=tuple(sorted(capabilities)) if arguments.restrict_capabilities else ("all",),
+        )
+    )
 
 
 def write_guest_files(
@@ -236,6 +284,8 @@ def _execute(command: Command, lock: int | None, *, interactive: bool) -> None:
     keep_across_exec(lock)
     sys.stdout.flush()
     try:
+        if command.namespace is not None:
+            enter_namespace(command.namespace)
         os.execve(command.arguments[0], command.arguments, dict(command.environment))
     except OSError as error:
         raise UserError(f"cannot execute {command.arguments[0]}: {error.strerror}") from error

@@ -12,7 +12,9 @@ from stage1.channel.broker import connect
 from stage1.channel.client import run_session
 from stage1.channel.frames import Request
 from stage1.channel.prepare import require_channel
+from stage1.container.inside import run_inside
 from stage1.errors import UserError
+from stage1.guest_rules import Isolation, load_guest_rules
 from stage1.lock import is_locked
 from stage1.paths import Tree
 
@@ -22,9 +24,9 @@ _STOP_APPS = ("/usr/bin/systemctl", "--no-block", "start", "ending.target")
 
 
 def stop(words: Sequence[str]) -> None:
-    """Have the guest stop its apps, as it does at the failure of one: SIGTERM, and 90 seconds until SIGKILL.
+    """Have systemd stop the apps, as it does at the failure of one: SIGTERM, and 90 seconds until SIGKILL.
 
-    This returns when the guest has begun. With `--force` the pod's process is killed, and with it the VM.
+    This returns when it has begun. With `--force` the pod's process is killed, and with it the rest of the pod.
     Raises `UserError` where that is not possible.
     """
     parsed = parse(words, STOP_FLAGS)
@@ -33,21 +35,25 @@ def stop(words: Sequence[str]) -> None:
         raise UserError("the pod does not run")
     if parsed.switches.get("force"):
         kill_pod(read_pid())
+        return
+    request = Request("", _STOP_APPS, terminal=False)
+    if load_guest_rules(Tree(_IMAGE)).isolation is Isolation.CONTAINER:
+        status = run_inside(read_pid(), request, with_input=False)
     else:
         require_channel(Tree(_IMAGE))
-        _stop_apps()
+        status = _run_in_guest(request)
+    if status != 0:
+        raise UserError(f"the pod does not stop its apps (status {status}); use --force")
 
 
-def _stop_apps() -> None:
+def _run_in_guest(request: Request) -> int:
     with connect() as connection:
         try:
-            status = run_session(connection, Request("", _STOP_APPS, terminal=False), with_input=False)
+            return run_session(connection, request, with_input=False)
         except UserError:
             if is_locked("."):
                 raise
-            return
-    if status != 0:
-        raise UserError(f"the guest does not stop its apps (status {status}); use --force")
+            return 0
 
 
 def read_pid() -> int:

@@ -7,6 +7,7 @@ import os
 import signal
 
 _CLONE_NEWNS = 0x00020000
+_CLONE_NEWNET = 0x40000000
 _PR_SET_PDEATHSIG = 1
 
 MS_RDONLY = 0x1
@@ -35,6 +36,17 @@ def unshare_mounts() -> None:
     _check(_libc.unshare(_CLONE_NEWNS), "unshare")
 
 
+def unshare_network() -> None:
+    """Give this process a network namespace of its own, without any interface but a loopback that is down."""
+    _check(_libc.unshare(_CLONE_NEWNET), "unshare")
+
+
+def mount_tmpfs(target: str) -> None:
+    """Mount an empty file system in memory."""
+    options = ctypes.c_char_p(b"mode=0755")
+    _check(_libc.mount(b"tmpfs", os.fsencode(target), b"tmpfs", ctypes.c_ulong(MS_NOSUID | MS_NODEV), options), target)
+
+
 def mount(source: str, target: str, flags: int) -> None:
     """Bind, remount or change the propagation of a mount (mount(2)), as the `MS_` flags say."""
     _check(_libc.mount(os.fsencode(source), os.fsencode(target), None, ctypes.c_ulong(flags), None), target)
@@ -49,6 +61,9 @@ def die_with_parent(parent: int) -> bool:
     return os.getppid() == parent
 
 
-def enter_mount_namespace(descriptor: int) -> None:
-    """Let this process join the mount namespace that a descriptor of /proc/PID/ns/mnt stands for (setns(2))."""
-    _check(_libc.setns(descriptor, _CLONE_NEWNS), "setns")
+def enter_namespace(descriptor: int) -> None:
+    """Let this process join the namespace that a descriptor of /proc/PID/ns/NAME stands for (setns(2)).
+
+    Of a PID namespace it is the children that are in it.
+    """
+    _check(_libc.setns(descriptor, 0), "setns")

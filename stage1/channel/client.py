@@ -27,7 +27,7 @@ from stage1.channel.frames import (
 from stage1.errors import UserError
 
 _INPUT, _OUTPUTS = 0, {Kind.OUTPUT: 1, Kind.ERRORS: 2}
-_ENDED = "the pod's virtual machine has ended"
+_ENDED = "the pod has ended"
 
 
 def run_session(connection: socket.socket, request: Request, *, with_input: bool = True) -> int:

@@ -1,4 +1,4 @@
-"""In the guest: start a program as if it were part of an app."""
+"""In the guest, or in a container: start a program as if it were part of an app."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from stage1.channel.frames import Kind, Request
 from stage1.executable import DEFAULT_PATH
 from stage1.pod import APPS_FOLDER
-from stage1.syscalls import enter_mount_namespace
+from stage1.syscalls import enter_namespace
 from stage1.units import ENVIRONMENT_FOLDER
 
 _VARIABLE = re.compile(r'([A-Za-z_][A-Za-z0-9_]*)="((?:[^"\\]|\\.)*)"\n', re.DOTALL)
@@ -111,10 +111,12 @@ def _enter(app: str) -> None:
     with open(f"/proc/{main}/cgroup", encoding="utf-8") as file:
         groups = [control_group(line) for line in file]
     for group in groups:
-        if os.path.exists(group):
-            with open(f"{group}/cgroup.procs", "w", encoding="ascii") as file:
+        # Those of controllers that a container does not have are read-only there.
+        if os.access(group, os.W_OK):
+            # In a container Python finds no module of another encoding: its own root is elsewhere.
+            with open(f"{group}/cgroup.procs", "w", encoding="utf-8") as file:
                 file.write(str(os.getpid()))
-    enter_mount_namespace(namespace)
+    enter_namespace(namespace)
     os.fchdir(root)
     os.chroot(".")
     os.chdir("/")

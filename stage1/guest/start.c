@@ -22,19 +22,15 @@
 
 #include "system.h"
 
+#include "protect.h"
+
 #define SYSTEMD "/usr/lib/systemd/systemd"
-/* Any empty directory: systemd will mount over it. */
-#define PLACE "/run"
-/* On the kernel's command line, which makes it a part of the environment, where a pod wants nothing hidden. */
-#define UNPROTECTED "RKT_DISABLE_PATHS=1"
-#define CORE_PATTERN "/proc/sys/kernel/core_pattern"
 /* As systemd sets it, which has no more access to it then. */
 #define NO_CORES "|/bin/false"
 /* Made by builder/userland/prefetch.py: absolute paths, a NUL after each. */
 #define PREFETCH "/usr/lib/stage1/prefetch"
 /* Of each file; most of a large library is never looked at. */
 #define PREFETCH_BYTES (512L << 10)
-#define API_FLAGS (MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
 static const struct {
 	const char *source, *target, *type, *options;
@@ -50,47 +46,6 @@ static const struct {
 	{ "sysfs", "/sys", "sysfs", 0, API_FLAGS },
 };
 
-/* What would let an app reach the kernel below its other apps, or read the kernel's memory. Not all exist. */
-static const char *const read_only[] = {
-	"/proc/bus", CORE_PATTERN, "/proc/sys/kernel/modprobe", "/proc/sys/vm/panic_on_oom", "/proc/sysrq-trigger",
-};
-static const char *const hidden[] = {
-	"/proc/config.gz", "/proc/kallsyms", "/proc/kcore",  "/proc/kmem",	"/proc/mem",
-	"/proc/sched_debug", "/sys/firmware", "/sys/hypervisor", "/sys/module", "/sys/power",
-};
-/* Nobody may open them, as with systemd's InaccessiblePaths=. */
-#define HIDDEN_FOLDER PLACE "/folder"
-#define HIDDEN_FILE PLACE "/file"
-
-/* A mount of what `source` is at `target`, which nothing can be changed through. */
-static void cover(const char *source, const char *target)
-{
-	long result = mount(source, target, 0, MS_BIND, 0);
-
-	if (result == -ENOTDIR && source != target)
-		result = mount(HIDDEN_FILE, target, 0, MS_BIND, 0);
-	if (result == -ENOENT)
-		return;
-	if (result < 0 || mount(0, target, 0, MS_REMOUNT | MS_BIND | MS_RDONLY | API_FLAGS, 0) < 0)
-		fail("protect ", target);
-}
-
-static void protect(void)
-{
-	if (mount("tmpfs", PLACE, "tmpfs", API_FLAGS, "mode=0755") < 0)
-		fail("mount ", PLACE);
-	if (call(__NR_mkdir, (long)HIDDEN_FOLDER, 0, 0, 0, 0) < 0)
-		fail("make ", HIDDEN_FOLDER);
-	if (call(__NR_mknod, (long)HIDDEN_FILE, S_IFREG, 0, 0, 0) < 0)
-		fail("make ", HIDDEN_FILE);
-	for (unsigned long i = 0; i < COUNT(read_only); i++)
-		cover(read_only[i], read_only[i]);
-	for (unsigned long i = 0; i < COUNT(hidden); i++)
-		cover(HIDDEN_FOLDER, hidden[i]);
-	if (call(__NR_umount2, (long)PLACE, DETACH, 0, 0, 0) < 0)
-		fail("unmount ", PLACE);
-}
-
 static void forbid_cores(void)
 {
 	long file = call(__NR_open, (long)CORE_PATTERN, O_WRONLY, 0, 0, 0);
@@ -100,21 +55,6 @@ static void forbid_cores(void)
 	if (call(__NR_write, file, (long)NO_CORES, sizeof(NO_CORES) - 1, 0, 0) < 0)
 		fail("write ", CORE_PATTERN);
 	call(__NR_close, file, 0, 0, 0, 0);
-}
-
-static int equal(const char *one, const char *other)
-{
-	while (*one && *one == *other)
-		one++, other++;
-	return *one == *other;
-}
-
-static int contains(char **texts, const char *text)
-{
-	for (; *texts; texts++)
-		if (equal(*texts, text))
-			return 1;
-	return 0;
 }
 
 /* A path that is not there is looked up nevertheless: the guest remembers that, too. */

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from stage1.accel import ACCEL_VARIABLE, Accel, AccelChoice
 from stage1.errors import UserError
-from stage1.network.nic import Nic
+from stage1.network.nic import MachineNic
 from stage1.resources import Resources
 
 
@@ -25,7 +25,7 @@ class Machine:
     environment: Mapping[str, str]
     protect_paths: bool = True
     """Whether the guest hides parts of /proc and /sys, and makes others read-only."""
-    nics: tuple[Nic, ...] = ()
+    nics: tuple[MachineNic, ...] = ()
     initramfs: str = ""
     """What the kernel finds its modules in; empty for one that needs none."""
     kernel_patches_itself: bool = False
@@ -46,6 +46,8 @@ class Command:
     """Whether standard input must be a terminal, or something that is never ready to read."""
     channel: bool = True
     """Whether it serves the channel."""
+    namespace: int | None = None
+    """Descriptor of the network namespace that it is started in; None for that of the host."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from stage1.errors import UserError
 from stage1.network import netlink
 from stage1.network.config import NetworkConfig, NetworkType
 from stage1.network.ipam import Lease
-from stage1.network.nic import MacvtapNic, Nic, TapNic, stable_mac
+from stage1.network.nic import ContainerNic, MacvtapNic, Nic, TapNic, stable_mac
 from stage1.network.tap import create_tap, open_macvtap
 
 _SYSCTL = "/proc/sys/net"
@@ -21,12 +21,23 @@ def host_interface(pod: str, number: int) -> str:
     return f"rkt-{pod[:8]}-{number}"
 
 
-def create_device(config: NetworkConfig, pod: str, interface: str, pod_directory: str) -> Nic:
-    """Make the device and bring it up. Raises `UserError` and `OSError`; what was made can be deleted by its name."""
+def create_device(
+    config: NetworkConfig, pod: str, interface: str, pod_directory: str, *, container: bool = False
+) -> Nic:
+    """Make the device, for a virtual machine or for a container, and bring it up.
+
+    Raises `UserError` and `OSError`; what was made can be deleted by its name.
+    """
     mac = stable_mac(pod, config.name)
+    nic: Nic
     if config.type is NetworkType.MACVLAN:
-        return _create_macvtap(config, mac, interface, pod_directory)
-    create_tap(interface)
+        return _create_macvtap(config, mac, interface, pod_directory, container=container)
+    if container:
+        nic = ContainerNic(mac, interface.replace("rkt", "pod", 1))
+        netlink.create_veth(interface, nic.interface, mac, config.mtu)
+    else:
+        nic = TapNic(mac, interface)
+        create_tap(interface)
     # The guest decides what this interface receives: no IPv6 on the host's side of it, as it could announce routes.
     disable_ipv6(interface)
     if config.type is NetworkType.BRIDGE:
@@ -35,7 +46,7 @@ def create_device(config: NetworkConfig, pod: str, interface: str, pod_directory
     else:
         write_sysctl(f"ipv4/conf/{interface}/rp_filter", "1")
         netlink.set_up(interface, mtu=config.mtu)
-    return TapNic(mac, interface)
+    return nic
 
 
 def address_host(config: NetworkConfig, interface: str, lease: Lease) -> None:
@@ -101,12 +112,15 @@ def _ensure_bridge(config: NetworkConfig) -> int:
     return link.index
 
 
-def _create_macvtap(config: NetworkConfig, mac: str, interface: str, pod_directory: str) -> MacvtapNic:
+def _create_macvtap(config: NetworkConfig, mac: str, interface: str, pod_directory: str, *, container: bool) -> Nic:
     master = netlink.find_link(config.master)
     if master is None:
         raise UserError(f"{config.path}: master: the host has no interface {config.master}")
     if config.mode not in netlink.MACVLAN_MODES:
         raise UserError(f"{config.path}: mode {config.mode!r} is none of {', '.join(sorted(netlink.MACVLAN_MODES))}")
+    if container:
+        netlink.create_macvtap(interface, master.index, config.mode, mac, config.mtu, kind="macvlan")
+        return ContainerNic(mac, interface)
     netlink.create_macvtap(interface, master.index, config.mode, mac, config.mtu)
     disable_ipv6(interface)
     netlink.set_up(interface)

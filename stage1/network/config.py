@@ -46,13 +46,15 @@ class NetworkType(Enum):
     """Connections that the hypervisor makes as an ordinary program; needs no privileges."""
 
 
+HOST = "host"
+"""What `--net` has for the host's own network."""
 FLANNEL = "flannel"
 """A type that stands for another one, with the addresses that flannel gave to the host."""
 
 _REFUSED = {
     "ipvlan": "an ipvlan interface shares its MAC address with the host and cannot be given to a virtual machine; "
     "use macvlan (one MAC address a pod) or bridge",
-    "host": "a virtual machine cannot use the host's network; use a network of type ptp, bridge or macvlan",
+    HOST: "a virtual machine cannot use the host's network; use a network of type ptp, bridge or macvlan",
 }
 _REFUSED_IPAM = {
     "dhcp": "its daemon asks for addresses inside a network namespace, which a virtual machine's pod does not have; "
@@ -96,20 +98,28 @@ class NetworkConfig:
 
 
 def parse_requests(networks: Sequence[str]) -> tuple[Request, ...]:
-    """Read the items of `--net`. Empty for `none`. Raises `UserError` as rkt does, and for `host`."""
+    """Read the items of `--net`. Empty for `none`. Raises `UserError` as rkt does."""
     requests: dict[str, Request] = {}
     for item in networks:
         name, colon, arguments = item.partition(":")
         if not name or ":" in arguments or (colon and name in ("all", "none", "host")):
             raise UserError(f"--net: {item!r} is not NAME or NAME:KEY=VALUE;...")
-        if name == "host":
-            raise UserError(f"--net=host: {_REFUSED['host']}")
         if name in requests:
             raise UserError(f"--net: {name} is there twice")
         if not arguments.isprintable():
             raise UserError(f"--net: the arguments of {name} have a character that cannot be printed")
         requests[name] = Request(name, arguments)
-    return () if "none" in requests else tuple(requests.values())
+    if "none" in requests:
+        return ()
+    if HOST in requests and len(requests) > 1:
+        raise UserError("--net: host excludes every other network")
+    return tuple(requests.values())
+
+
+def refuse_host(requests: Sequence[Request]) -> None:
+    """Raise `UserError` where the host's own network is asked for."""
+    if any(request.name == HOST for request in requests):
+        raise UserError(f"--net=host: {_REFUSED[HOST]}")
 
 
 def load_networks(requests: Sequence[Request], local_config: str, image: str) -> tuple[NetworkConfig, ...]:

@@ -16,8 +16,10 @@ _NLMSG_ERROR = 2
 _REQUEST, _ACK, _EXCL, _CREATE = 0x1, 0x4, 0x200, 0x400
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO = 1, 3, 4, 5, 10, 18
+_IFLA_NET_NS_FD = 28
 _IFLA_INFO_KIND, _IFLA_INFO_DATA = 1, 2
 _IFLA_MACVLAN_MODE = 1
+_VETH_INFO_PEER = 1
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _RTA_DST, _RTA_OIF = 1, 4
 _NESTED = 0x8000
@@ -63,11 +65,18 @@ def create_bridge(name: str, mac: str, mtu: int) -> None:
     _request(_RTM_NEWLINK, _CREATE | _EXCL, _LINK.pack(0, 0, 0, 0, 0) + attributes)
 
 
-def create_macvtap(name: str, master: int, mode: str, mac: str, mtu: int) -> None:
-    """Make a macvtap interface on the interface with index `master`."""
+def create_veth(name: str, peer: str, peer_mac: str, mtu: int) -> None:
+    """Make a pair of interfaces: what goes into one comes out of the other. `mtu` 0 stands for the kernel's own."""
+    data = _attribute(_VETH_INFO_PEER, _LINK.pack(0, 0, 0, 0, 0) + _name(peer) + _mac(peer_mac) + _mtu(mtu))
+    attributes = _name(name) + _mtu(mtu) + _link_info("veth", data)
+    _request(_RTM_NEWLINK, _CREATE | _EXCL, _LINK.pack(0, 0, 0, 0, 0) + attributes)
+
+
+def create_macvtap(name: str, master: int, mode: str, mac: str, mtu: int, *, kind: str = "macvtap") -> None:
+    """Make a macvtap interface, or one of `kind` macvlan, on the interface with index `master`."""
     data = _attribute(_IFLA_MACVLAN_MODE, struct.pack("=I", MACVLAN_MODES[mode]))
     attributes = _name(name) + _mac(mac) + _mtu(mtu) + _attribute(_IFLA_LINK, struct.pack("=I", master))
-    message = _LINK.pack(0, 0, 0, 0, 0) + attributes + _link_info("macvtap", data)
+    message = _LINK.pack(0, 0, 0, 0, 0) + attributes + _link_info(kind, data)
     _request(_RTM_NEWLINK, _CREATE | _EXCL, message)
 
 
@@ -77,6 +86,12 @@ def set_up(name: str, *, mtu: int = 0, master: int = 0) -> None:
     if master:
         attributes += _attribute(_IFLA_MASTER, struct.pack("=I", master))
     _request(_RTM_NEWLINK, 0, _LINK.pack(0, 0, socket.if_nametoindex(name), _IFF_UP, _IFF_UP) + attributes)
+
+
+def move_link(name: str, namespace: int, new_name: str) -> None:
+    """Move an interface that is down to the network namespace of a descriptor, where it is called `new_name`."""
+    attributes = _name(new_name) + _attribute(_IFLA_NET_NS_FD, struct.pack("=I", namespace))
+    _request(_RTM_NEWLINK, 0, _LINK.pack(0, 0, socket.if_nametoindex(name), 0, 0) + attributes)
 
 
 def delete_link(name: str) -> None:

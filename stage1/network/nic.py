@@ -1,4 +1,4 @@
-"""Network cards of the virtual machine, as a hypervisor has to be told of them."""
+"""Network cards of a pod, as a hypervisor has to be told of them."""
 
 from __future__ import annotations
 
@@ -27,6 +27,14 @@ class MacvtapNic:
 
 
 @dataclass(frozen=True)
+class ContainerNic:
+    """An interface of the host that becomes one of a container, by the name that it has on the host."""
+
+    mac: str
+    interface: str
+
+
+@dataclass(frozen=True)
 class UserNic:
     """A card whose traffic the hypervisor, or a program of the host's, turns into connections of its own."""
 
@@ -52,7 +60,8 @@ class UserNic:
         return IPv4Interface((self.subnet[15], self.subnet.prefixlen))
 
 
-Nic = TapNic | MacvtapNic | UserNic
+MachineNic = TapNic | MacvtapNic | UserNic
+Nic = MachineNic | ContainerNic
 
 
 def stable_mac(pod: str, network: str) -> str:
@@ -61,7 +70,7 @@ def stable_mac(pod: str, network: str) -> str:
     return "02:" + digest[:5].hex(":")
 
 
-def qemu_arguments(nics: tuple[Nic, ...], *, vhost: bool) -> tuple[str, ...]:
+def qemu_arguments(nics: tuple[MachineNic, ...], *, vhost: bool) -> tuple[str, ...]:
     """The options of qemu for the cards, in their order in the guest. With `vhost`, the host's kernel moves packets."""
     arguments: list[str] = []
     for number, nic in enumerate(nics):
@@ -88,7 +97,7 @@ def _qemu_user(nic: UserNic) -> str:
     return ",".join([f"net={nic.subnet}", f"host={nic.host}", f"dns={nic.nameserver}", *forwards])
 
 
-def lkvm_arguments(nics: tuple[Nic, ...]) -> tuple[str, ...]:
+def lkvm_arguments(nics: tuple[MachineNic, ...]) -> tuple[str, ...]:
     """The options of lkvm for the cards, in their order in the guest. Raises `UserError` for ports of type user."""
     arguments: list[str] = []
     for nic in nics:

@@ -8,13 +8,13 @@ import subprocess
 from dataclasses import replace
 
 from stage1.errors import report
-from stage1.network.nic import Nic, UserNic
+from stage1.network.nic import MachineNic, UserNic
 from stage1.network.rules import find_program
 
 _TIMEOUT = 60.0
 
 
-def start_passt(nic: Nic) -> Nic:
+def start_passt(nic: MachineNic) -> MachineNic:
     """Start passt for a card of type `user`, where the host has it; qemu is to be given the card that is returned.
 
     passt goes into the background when it is ready, and ends when the other end of its socket is closed: with qemu,

@@ -78,6 +78,8 @@ class PodPlace:
     directory: Tree
     image: str
     local_config: str
+    container: bool = False
+    """Whether it runs in a container, and not in a virtual machine."""
 
 
 @contextmanager
@@ -138,6 +140,8 @@ def _attach_all(
     attached: list[Attached] = []
     for number, config in enumerate(configs):
         try:
+            if config.type is NetworkType.USER and place.container:
+                raise UserError(f"network {config.name}: only a hypervisor makes connections for a pod; use type ptp")
             if config.type is NetworkType.USER:
                 attached.append(_attach_user(place.uuid, config))
             else:
@@ -159,7 +163,7 @@ def _attach_all(
 def _attach(place: PodPlace, config: NetworkConfig, call: IpamCall) -> Attached:
     folders = plugin_folders(place.local_config, (place.image,))
     plugin = find_plugin(call.plugin, folders)
-    nic = attach.create_device(config, place.uuid, call.host_interface, place.directory.path)
+    nic = attach.create_device(config, place.uuid, call.host_interface, place.directory.path, container=place.container)
     lease = reserve(call, folders)
     attach.address_host(config, call.host_interface, lease)
     routes = lease.routes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -29,13 +29,24 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the variants with KVM of tests that are marked `emulated`, where KVM would have to be emulated.
 
-    $MKSTAGE1_EVERY_VARIANT asks for them there too.
+    $MKSTAGE1_EVERY_VARIANT asks for them there too. Tests that are marked `machine` make no sense in a container.
     """
+    _deselect(
+        config,
+        items,
+        lambda item: bool(item.get_closest_marker("machine")) and variants.variant_of(item) == variants.CONTAINER,
+    )
     if variants.kvm_works() or os.environ.get("MKSTAGE1_EVERY_VARIANT"):
         return
-    left_out = [
-        item for item in items if item.get_closest_marker("emulated") and variants.variant_of(item) in variants.WITH_KVM
-    ]
+    _deselect(
+        config,
+        items,
+        lambda item: bool(item.get_closest_marker("emulated")) and variants.variant_of(item) in variants.WITH_KVM,
+    )
+
+
+def _deselect(config: pytest.Config, items: list[pytest.Item], unwanted: Callable[[pytest.Item], bool]) -> None:
+    left_out = list(filter(unwanted, items))
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
@@ -67,6 +78,7 @@ def configured() -> BuildConfig:
     ids=str,
     params=[
         variants.QEMU_TCG,
+        variants.CONTAINER,
         pytest.param(variants.QEMU_KVM, marks=pytest.mark.slow),
         pytest.param(variants.LKVM_KVM, marks=pytest.mark.slow),
     ],
@@ -81,6 +93,8 @@ def variant(request: pytest.FixtureRequest) -> Variant:
 def image(variant: Variant, workdir: Path) -> Image:
     """The image that was built for the variant."""
     found = _image(variant, workdir)
+    if variant == variants.CONTAINER and os.geteuid() != 0:
+        pytest.skip("a container needs root")
     if variant.accel == "kvm" and not variants.kvm_works():
         pytest.skip("KVM does not work here")
     return found

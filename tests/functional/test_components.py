@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from builder.config import BuildConfig
-from tests.functional.support.builds import Checkout, copy_source
-from tests.functional.support.images import SRCDIR
+from tests.functional.support.builds import SRCDIR, Checkout, copy_source
 
 pytestmark = pytest.mark.slow
 

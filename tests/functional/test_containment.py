@@ -32,6 +32,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", folder], check=True)
 
 
+@pytest.mark.machine  # a container limits what the host's control groups of version 2 have
 def test_an_app_that_fills_its_memory(image: Image, pod_of: PodMaker) -> None:
     """It is killed at its limit and says so; the other app, with the memory that is its own, goes on until then."""
     greedy = App("greedy", ("/bin/probe", "await", "/go", "fill-memory"), memory="32Mi")
@@ -62,6 +63,7 @@ def test_an_app_that_fills_its_disk(image: Image, pod_of: PodMaker, small_disk: 
         assert (small_disk / "file").stat().st_size == DISK
 
 
+@pytest.mark.machine  # a container limits what the host's control groups of version 2 have
 def test_an_app_that_fills_its_processes(image: Image, pod_of: PodMaker) -> None:
     """It gets a share of what the guest can have, so that others can still start theirs."""
     greedy = App("greedy", ("/bin/probe", "fill-pids", "sleep", "2"), memory="128Mi")

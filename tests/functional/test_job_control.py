@@ -97,6 +97,7 @@ def signal_job(pod: Pod, number: signal.Signals) -> None:
     os.killpg(os.getpgid(pod.pid()), number)
 
 
+@pytest.mark.machine
 def test_a_pod_in_front_is_stopped_and_continued(image: Image, pod_of: PodMaker, shell: Shell) -> None:
     app = App("reader", ("/bin/probe", "say", "tell me", "read", "say", "and now", "read", "exit", "5"))
     before = shell.ask("stty -g")

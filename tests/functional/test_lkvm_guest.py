@@ -15,7 +15,7 @@ import pytest
 
 from builder.config import BuildConfig
 from builder.errors import UserError
-from tests.functional.support.images import SRCDIR
+from tests.functional.support.builds import SRCDIR
 
 HARNESS = Path(__file__).with_name("support") / "lkvm_guest.c"
 SOURCES = ("virtio/core.c", "virtio/9p-pdu.c", "util/init.c", "util/rbtree.c", "util/util.c", "util/strbuf.c")

@@ -147,6 +147,7 @@ def test_a_killed_pod_and_a_port_of_a_running_one(image: Image, pod_of: PodMaker
     assert (interfaces(), rules(), leases(local_config, "default")) == (["lo"], "", [])
 
 
+@pytest.mark.machine
 def test_user_networking(image: Image, pod_of: PodMaker, local_config: Path) -> None:
     qemu = image.hypervisor == "qemu"
     ip("address", "add", "192.0.2.1/32", "dev", "lo")

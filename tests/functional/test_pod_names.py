@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
 from tests.functional.support.console import app_lines
 from tests.functional.support.images import Image
 from tests.functional.support.pods import App, PodMaker
+from tests.functional.support.variants import CONTAINER, Variant
 
 pytestmark = pytest.mark.emulated
 
@@ -68,12 +70,21 @@ def test_the_host_name(lines: dict[str, Sequence[str]]) -> None:
     assert "try /etc/hostname Read-only file system" in lines["free"]
 
 
+@pytest.mark.machine
 def test_nothing_is_restricted(lines: dict[str, Sequence[str]]) -> None:
     (bounding,) = [line for line in lines["free"] if line.startswith("line [CapBnd:")]
     # All but CAP_SYS_MODULE, which nothing in the guest has: its kernel has no modules.
     assert bounding == "line [CapBnd:\\x09000001fffffeffff]"
     assert "line [Seccomp:\\x090]" in lines["free"]
     assert {"unshare ok", "try /proc/sys/kernel/core_pattern ok"} <= set(lines["free"])
+
+
+def test_no_capability_is_missing_and_no_call_is_filtered(lines: dict[str, Sequence[str]], variant: Variant) -> None:
+    own = dict(line.split(":\t") for line in Path("/proc/self/status").read_text().splitlines())
+    if variant == CONTAINER:
+        assert f"line [CapBnd:\\x09{own['CapBnd']}]" in lines["free"]
+    assert "line [Seccomp:\\x090]" in lines["free"]
+    assert "unshare ok" in lines["free"]
 
 
 def test_an_app_tells_that_it_is_ready(lines: dict[str, Sequence[str]]) -> None:

@@ -49,6 +49,7 @@ def test_both_run_to_their_end(run: Run) -> None:
     assert other_lines(run.outcome.lines()) == []
 
 
+@pytest.mark.machine
 def test_memory_is_the_sum_of_the_limits_and_the_system(run: Run) -> None:
     total = int(run.first[0].split()[1]) // 1024
     assert 192 + 64 + 128 - 64 < total <= 192 + 64 + 128

@@ -13,6 +13,7 @@ pytestmark = pytest.mark.emulated
 MINIMUM = {"RKT_HYPERVISOR_MINIMUM_MEMORY": "300Mi"}
 
 
+@pytest.mark.machine
 def test_a_minimum_and_the_old_cgroups(image: Image, pod_of: PodMaker) -> None:
     """The app sees its limits in the hierarchies of cgroup v1 as well."""
     limits = {"memory/{}/memory.limit_in_bytes": 48 << 20, "cpu/{}/cpu.cfs_quota_us": 50000, "cpu/{}/cpu.shares": 512}
@@ -34,6 +35,7 @@ def test_a_minimum_and_the_old_cgroups(image: Image, pod_of: PodMaker) -> None:
     assert found == [f"line [{value}]" for value in limits.values()]
 
 
+@pytest.mark.machine
 def test_a_kernel_that_is_busy_on_all_processors(image: Image, pod_of: PodMaker) -> None:
     """A kernel that changes its own code did not live through two thousand of these under qemu's emulation."""
     with pod_of(image, [App("one", ("/bin/probe", "timestamps", "12000"))]) as pod:

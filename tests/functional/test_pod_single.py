@@ -114,6 +114,7 @@ def test_the_pod_is_locked_as_long_as_it_runs(run: Run) -> None:
     assert run.pod.processes() == []
 
 
+@pytest.mark.machine
 def test_memory_without_isolators(run: Run) -> None:
     (total,) = [int(line.split()[1]) // 1024 for line in run.lines if line.startswith("MemTotal:")]
     assert 128 + 128 - 64 < total <= 128 + 128, "128 MB for the app and 128 MB for the system, less the kernel"

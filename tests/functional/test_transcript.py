@@ -13,7 +13,7 @@ import pytest
 from tests.functional.support import etcd as etcd_image
 from tests.functional.support.console import app_lines
 from tests.functional.support.etcd import NAME, USER_IDS, VERSION, SignedEtcd
-from tests.functional.support.images import Image, NotBuilt, find_aci, public_key
+from tests.functional.support.images import CONTAINER, Image, NotBuilt, find_aci, public_key
 from tests.functional.support.rkt import Rkt
 from tests.functional.support.terminal import Terminal
 from tests.support.image_server import Site, content, serve
@@ -22,16 +22,20 @@ from tests.support.netns import host_namespace, interfaces, rules
 IMAGE = f"{NAME}:{VERSION}"
 KEY_URL = "https://coreos.com/dist/aci-pubkeys.gpg"
 ACI_URL = f"https://coreos.com/dist/etcd-{VERSION}-linux-amd64.aci"
-STAGE1 = "coreos.com/rkt/stage1-kvm"
+STAGE1_NAMES = ("coreos.com/rkt/stage1-kvm", "coreos.com/rkt/stage1-coreos")
 STAGE1_KEY_URL = "https://coreos.com/dist/stage1-pubkeys.gpg"
 LEADER = "became leader at term 2"
 
+_STAGE1_TAGS = "\n".join(
+    f'<meta name="ac-discovery" content="{name} https://{name.replace("/rkt/", "/dist/")}'
+    f'-{{version}}-{{os}}-{{arch}}.{{ext}}">\n<meta name="ac-discovery-pubkeys" content="{name} {STAGE1_KEY_URL}">'
+    for name in STAGE1_NAMES
+)
 PAGE = f"""<!DOCTYPE html>
 <html><head>
 <meta name="ac-discovery" content="{NAME} https://coreos.com/dist/etcd-{{version}}-{{os}}-{{arch}}.{{ext}}">
 <meta name="ac-discovery-pubkeys" content="{NAME} {KEY_URL}">
-<meta name="ac-discovery" content="{STAGE1} https://coreos.com/dist/stage1-kvm-{{version}}-{{os}}-{{arch}}.{{ext}}">
-<meta name="ac-discovery-pubkeys" content="{STAGE1} {STAGE1_KEY_URL}">
+{_STAGE1_TAGS}
 </head><body>Nothing to see here.</body></html>
 """
 
@@ -167,14 +171,14 @@ def test_run_on_pipes(host: Rkt, etcd: SignedEtcd) -> None:
 
 
 @pytest.mark.emulated
-def test_run_on_a_terminal(host: Rkt, etcd: SignedEtcd) -> None:
+def test_run_on_a_terminal(host: Rkt, image: Image, etcd: SignedEtcd) -> None:
     """Bars, and Ctrl-a x leaves: the terminal is again what it was."""
     with Terminal() as terminal:
         before = terminal.settings()
         with host.start("run", IMAGE, terminal=terminal.ends) as running:
             running.wait_for(LEADER)
             shown = running.stdout
-            terminal.type("\x01x")
+            terminal.type("\x1d" * 3 if image.hypervisor == CONTAINER else "\x01x")
             running.wait()
         assert terminal.settings() == before
     position = -1
@@ -200,14 +204,15 @@ def test_run_with_a_stage1_that_is_found_by_its_name(host: Rkt, image: Image, co
     key = public_key(aci)
     if key is None:
         pytest.skip("the image was built without a signature (--with-signing-key=none)")
-    url = f"https://coreos.com/dist/stage1-kvm-{image.version}-linux-amd64.aci"
+    base = image.name.rpartition("/")[2]
+    url = f"https://coreos.com/dist/{base}-{image.version}-linux-amd64.aci"
     coreos.routes |= {
         STAGE1_KEY_URL: content(key.read_bytes()),
         url: content(aci.read_bytes()),
         f"{url}.asc": content(aci.with_name(f"{aci.name}.asc").read_bytes()),
     }
-    host("trust", f"--prefix={STAGE1}", "--skip-fingerprint-review")
-    name = f"{STAGE1}:{image.version}"
+    host("trust", f"--prefix={image.name}", "--skip-fingerprint-review")
+    name = f"{image.name}:{image.version}"
     with host.start("--debug", "run", f"--stage1-name={name}", IMAGE) as running:
         running.wait_for(LEADER)
         (pod,) = host.decoded("list")
@@ -224,6 +229,7 @@ def test_run_with_a_stage1_that_is_found_by_its_name(host: Rkt, image: Image, co
     ):
         assert expected in told, f"{expected!r} is not there, or not in this order: {outcome.stderr}"
     assert url in coreos.urls
-    for expected in ("as init process", "running in system mode"):
+    kernel = () if image.hypervisor == CONTAINER else ("as init process",)
+    for expected in (*kernel, "running in system mode"):
         assert expected in outcome.stdout, "--debug shows the messages of the kernel and of systemd"
     host("rm", pod["name"])

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.config import BuildConfig
-from tests.functional.support.images import SRCDIR
 from tests.functional.support.programs import Outcome, RunningProgram
+
+SRCDIR = Path(__file__).parents[3]
 
 TIMEOUT = 3600.0
 """Seconds for a whole build with an empty cache on a slow machine."""

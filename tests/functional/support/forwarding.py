@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from tests.functional.support import etcd
-from tests.functional.support.images import SRCDIR, NotBuilt, compile_probe, unpack
+from tests.functional.support.builds import SRCDIR
+from tests.functional.support.images import NotBuilt, compile_probe, unpack
 from tests.functional.support.outer import OuterGuest
 from tests.functional.support.outer_kernel import fetch
 from tests.functional.support.packages import Unavailable

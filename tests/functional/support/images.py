@@ -16,9 +16,12 @@ from typing import Any
 from builder.config import BuildConfig
 from builder.errors import UserError
 from builder.image import public_key_name, signed
+from tests.functional.support.builds import Checkout, copy_source
 
 PROBE_SOURCE = Path(__file__).with_name("probe.c")
-SRCDIR = Path(__file__).parents[3]
+CONTAINER = "nspawn"
+"""Stands for a hypervisor where there is none."""
+_COREOS = "stage1-coreos.aci"
 
 
 class NotBuilt(Exception):
@@ -76,18 +79,24 @@ def configured_build() -> BuildConfig:
 
 
 def find_aci(hypervisor: str, scratch: Path) -> Path:
-    """The image of the configured build for `hypervisor`, "lkvm" or "qemu".
+    """The image of the configured build for `hypervisor`, "lkvm" or "qemu"; "nspawn" stands for the flavor coreos.
 
     `$MKSTAGE1_IMAGE` names the file of another one in `bin/`, of a flavor that extends kvm or with another kernel.
-    Where the build directory has no lkvm and `$LKVM_SRC` names kvmtool's source, the
-    image is built below `scratch` by the first call. Raises `NotBuilt`.
+    Where the build directory has no lkvm and `$LKVM_SRC` names kvmtool's source, and where it has no image of coreos,
+    the image is built below `scratch` by the first call. Raises `NotBuilt`.
     """
     config = configured_build()
-    if hypervisor in config.hypervisors:
+    if hypervisor == CONTAINER and "coreos" not in config.flavors:
+        aci = _build(config, scratch / "coreos", _COREOS, "--with-stage1-flavors=coreos")
+    elif hypervisor == CONTAINER:
+        aci = config.bindir_out / _COREOS
+    elif hypervisor in config.hypervisors:
         name = f"stage1-kvm-{hypervisor}.aci" if len(config.hypervisors) > 1 else "stage1-kvm.aci"
         aci = config.bindir_out / os.environ.get("MKSTAGE1_IMAGE", name)
     elif hypervisor == "lkvm" and os.environ.get("LKVM_SRC"):
-        aci = _build_lkvm(config, Path(os.environ["LKVM_SRC"]), scratch)
+        source = Path(os.environ["LKVM_SRC"]).resolve()
+        options = ("--with-stage1-kvm-hypervisors=lkvm", f"--with-stage1-lkvm-src={source}")
+        aci = _build(config, scratch / "lkvm", "stage1-kvm.aci", "--with-stage1-flavors=kvm", *options)
     else:
         hint = "LKVM_SRC=DIR make functional-check" if hypervisor == "lkvm" else "--with-stage1-kvm-hypervisors"
         raise NotBuilt(f"{hypervisor} was not built ({hint})")
@@ -144,24 +153,13 @@ def _escape(match: re.Match[bytes]) -> bytes:
     return rb"\\" if match[0] == b"\\" else b"\\x%02x" % match[0][0]
 
 
-def _build_lkvm(config: BuildConfig, source: Path, scratch: Path) -> Path:
-    builddir = scratch / "build-lkvm"
-    aci = builddir / "bin" / "stage1-kvm.aci"
-    if aci.exists():
-        return aci
-    commands = (
-        [
-            "./configure.py",
-            f"--builddir={builddir}",
-            f"--with-cache-dir={config.cache_dir}",
-            "--with-stage1-flavors=kvm",
-            "--with-stage1-kvm-hypervisors=lkvm",
-            f"--with-stage1-lkvm-src={source.resolve()}",
-        ],
-        ["make", f"BUILDDIR={builddir}"],
-    )
-    for command in commands:
-        answer = subprocess.run(command, cwd=SRCDIR, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        if answer.returncode != 0:
-            raise AssertionError(f"{command[0]} failed for LKVM_SRC={source}:\n{answer.stdout[-4000:]}")
+def _build(config: BuildConfig, place: Path, file: str, *options: str) -> Path:
+    """Build an image besides those of the configured build, with its cache; the first call does."""
+    checkout = Checkout(place / "source", place / "build", config.cache_dir)
+    aci = checkout.builddir / "bin" / file
+    if not aci.exists():
+        # In a copy: plain `make` in the source tree is to build what it was configured for.
+        copy_source(checkout.srcdir)
+        for outcome in (checkout.configure(*options), checkout.make()):
+            assert outcome.status == 0, outcome
     return aci

@@ -219,6 +219,8 @@ def make_pod(image: Image, apps: Sequence[App], *, data: Path, probe: Path, over
         _populate(pod, probe, apps, mounts if overlay else None)
         yield pod
     finally:
+        if (pod.directory / "groups").exists():
+            pod.call("gc")
         for mount in reversed(mounts):
             subprocess.run(["umount", "-l", mount], check=True)
         shutil.rmtree(pod.directory)

@@ -1,4 +1,4 @@
-"""What the tests run on: each hypervisor with each accelerator, and whether this machine has the latter."""
+"""What the tests run on: each hypervisor with each accelerator, and whether this machine has it; a container."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ import pytest
 
 @dataclass(frozen=True)
 class Variant:
-    """A hypervisor, "lkvm" or "qemu", and an accelerator, "kvm" or "tcg"."""
+    """A hypervisor, "lkvm" or "qemu", and an accelerator, "kvm" or "tcg"; or a container, whose image is "nspawn"."""
 
     hypervisor: str
     accel: str
 
     def __str__(self) -> str:
-        return f"{self.hypervisor}-{self.accel}"
+        return f"{self.hypervisor}-{self.accel}" if self.accel else "container"
 
 
 QEMU_TCG = Variant("qemu", "tcg")
 QEMU_KVM = Variant("qemu", "kvm")
 LKVM_KVM = Variant("lkvm", "kvm")
+CONTAINER = Variant("nspawn", "")
 WITH_KVM = (QEMU_KVM, LKVM_KVM)
-ALL = (QEMU_TCG, *WITH_KVM)
+ALL = (QEMU_TCG, CONTAINER, *WITH_KVM)
 
 
 def kvm_works() -> bool:

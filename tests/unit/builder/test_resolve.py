@@ -14,6 +14,7 @@ from tests.unit.builder.programs import STOCK, make_lkvm
 
 FLAVOR = """
 summary = "for tests"
+{isolation}
 [manifest]
 template = "manifest.j2"
 name = "example.com/stage1-{name}"
@@ -34,7 +35,10 @@ def source(tmp_path: Path) -> Path:
         folder = root / "flavors" / name
         folder.mkdir(parents=True)
         (folder / "manifest.j2").touch()
-        (folder / "flavor.toml").write_text(FLAVOR.format(name=name) + (MACHINE if name != "fly" else ""))
+        (folder / "flavor.toml").write_text(
+            FLAVOR.format(name=name, isolation='isolation = "container"' if name == "fly" else "")
+            + ("" if name == "fly" else MACHINE)
+        )
     for arch in ("amd64", "aarch64"):
         (root / "kernel-configs" / arch).mkdir(parents=True)
     return root
@@ -193,7 +197,7 @@ def test_the_images_directory_follows_prefix_and_libdir(source: Path, argv: list
 def test_without_kvm_its_options_are_ignored(source: Path) -> None:
     resolution, notes = decide(source, "--with-stage1-flavors=fly", "--with-stage1-kvm-hypervisors=xen")
     assert resolution.config.hypervisors == ()
-    assert resolution.purposes == {"python", "signing"}
+    assert resolution.purposes == {"guest", "packages", "python", "signing"}
     assert notes.ignored == ["--with-stage1-kvm-hypervisors=xen"]
     assert notes.warnings == ["--with-stage1-kvm-hypervisors is ignored: no flavor with a virtual machine is built"]
 

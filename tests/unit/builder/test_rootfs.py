@@ -30,6 +30,14 @@ without = ["usr/lib/systemd/system/alias.*", "opt"]
 """
 
 
+LESS = """
+extends = "small"
+summary = "less"
+[rootfs]
+without = ["usr/lib/systemd/system/app.service", "usr/lib/systemd/system/alias.service"]
+"""
+
+
 @pytest.fixture
 def flavors(tmp_path: Path) -> Flavors:
     units = write_flavor(tmp_path / "flavors", "small", SMALL) / "units"
@@ -39,6 +47,12 @@ def flavors(tmp_path: Path) -> Flavors:
     (units / "run").chmod(0o755)
     (units / "alias.service").symlink_to("app.service")
     return Flavors.of(tmp_path)
+
+
+def test_a_link_is_left_out_after_what_it_leads_to(flavors: Flavors, tmp_path: Path) -> None:
+    write_flavor(tmp_path / "flavors", "less", LESS)
+    fill(flavors.load("less"), tmp_path / "root", {"name": "pod"})
+    assert [path.name for path in (tmp_path / "root/usr/lib/systemd/system").iterdir()] == ["run"]
 
 
 def test_everything_declared_is_there(flavors: Flavors, tmp_path: Path) -> None:

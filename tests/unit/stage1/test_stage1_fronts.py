@@ -28,6 +28,7 @@ def pod(tmp_path: Path) -> Path:
     loader.write_text(LOADER)
     loader.chmod(0o755)
     variables = {"loader": "loader", "library_path": "lib", "python": "python3", "launcher": "stage1.pyz"}
+    variables |= {"starter": "the hypervisor", "place": "virtual machine", "isolation": "machine"}
     for template in (FLAVOR / "entrypoints").glob("*.j2"):
         text = jinja2.Template(template.read_text(), undefined=jinja2.StrictUndefined).render(variables)
         entry = root / template.stem

@@ -6,7 +6,7 @@ import pytest
 
 from stage1.arguments import parse_run
 from stage1.errors import UserError
-from stage1.guest_rules import RULES, GuestRules, load_guest_rules
+from stage1.guest_rules import RULES, GuestRules, Isolation, load_guest_rules
 from stage1.paths import Tree
 from stage1.run import requests
 
@@ -25,6 +25,7 @@ def image(folder: Path, content: str) -> Tree:
     [
         ("{}", GuestRules()),
         ('{"journal": true, "network": true, "kernel_parameters": []}', GuestRules()),
+        ('{"isolation": "container", "flavor": "coreos"}', GuestRules(isolation=Isolation.CONTAINER, flavor="coreos")),
         ('{"journal": false, "network": false, "kernel_parameters": ["a"]}', GuestRules(False, False, ("a",))),
     ],
 )
@@ -39,6 +40,7 @@ def test_the_rules_of_a_flavor(tmp_path: Path, content: str, rules: GuestRules) 
         ('{"journal": 1}', "guest: journal must be a JSON"),
         ('{"kernel_parameters": [1]}', "guest: kernel_parameters"),
         ("{", "guest: .* is not JSON"),
+        ('{"isolation": "hope"}', "isolation: 'hope' is unknown"),
     ],
 )
 def test_rules_that_are_none(tmp_path: Path, content: str, message: str) -> None:

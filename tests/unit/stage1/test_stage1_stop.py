@@ -29,6 +29,7 @@ def test_an_lkvm_without_the_channel_takes_no_sessions(pod: Path, action: Callab
     features = pod / "stage1/rootfs/usr/lib/stage1/lkvm.json"
     features.parent.mkdir(parents=True)
     features.write_text('{"channel": false}')
+    features.with_name("guest.json").write_text("{}")
     with pytest.raises(UserError, match="the lkvm of this image takes no sessions"):
         action()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +74,12 @@ class Networks:
         directory.mkdir(exist_ok=True)
         return PodPlace(pod, Tree(str(directory)), str(self.image), str(self.local_config))
 
-    def attach(self, *items: str, pod: str = POD, forwards: tuple[PortForward, ...] = ()) -> Any:
+    def attach(
+        self, *items: str, pod: str = POD, forwards: tuple[PortForward, ...] = (), container: bool = False
+    ) -> Any:
         """A context manager: the networks of `--net` for a pod. They stay after its end, as in a pod that runs."""
         configs = load_networks(parse_requests(items), str(self.local_config), str(self.image))
-        return network_of(self.place(pod), configs, forwards)
+        return network_of(replace(self.place(pod), container=container), configs, forwards)
 
     def leased(self) -> list[str]:
         """Every address that is reserved."""

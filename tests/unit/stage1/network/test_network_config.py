@@ -35,7 +35,7 @@ def test_requests_are_rkts() -> None:
 @pytest.mark.parametrize(
     ("items", "text"),
     [
-        (["host"], "host's network"),
+        (["host", "a"], "host excludes"),
         ([""], "not NAME"),
         (["a", "a:x=y"], "a is there twice"),
         (["all:x=y"], "not NAME"),

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 
+from stage1.container.network import make_namespace
 from stage1.errors import UserError
 from stage1.gc import gc
 from stage1.network import setup
 from stage1.network.firewall import find_firewall, firewall_named
 from stage1.network.ipam import Dns
-from stage1.network.nic import MacvtapNic, UserNic, stable_mac
+from stage1.network.nic import ContainerNic, MacvtapNic, UserNic, stable_mac
 from stage1.network.plan import FILE, read_plan
 from stage1.network.ports import PortForward
 from stage1.network.setup import remove
 from stage1.paths import Tree
+from stage1.syscalls import enter_namespace
 from tests.support.netns import host_namespace, interfaces, ip, rules
 from tests.unit.stage1.network.networks import DEFAULT_ROUTE, POD, Networks
 
@@ -173,6 +176,33 @@ def test_macvlan_is_a_macvtap_with_an_open_descriptor(networks: Networks) -> Non
         assert Path(f"/proc/self/fd/{nic.descriptor}").readlink().name.startswith("tap")
     remove(networks.place())
     assert_nothing_left(networks, "master0", "master1")
+
+
+@pytest.mark.parametrize(("kind", "link"), [("ptp", "veth"), ("macvlan", "macvlan mode bridge")])
+def test_a_container_gets_the_interface_itself(networks: Networks, kind: str, link: str) -> None:
+    """In a namespace of its own, by the name of a guest's card; it goes with the namespace."""
+    ip("link", "add", "master0", "type", "veth", "peer", "name", "master1")
+    ip("link", "set", "master0", "up")
+    networks.add("lan", SUBNET, type=kind, master="master0", mtu=1400)
+    with networks.attach("lan", container=True) as network:
+        (nic,) = network.nics
+        assert isinstance(nic, ContainerNic)
+        namespace = make_namespace([nic.interface])
+        with host_namespace():
+            enter_namespace(namespace)
+            assert interfaces() == ["eth0", "lo"]
+            details = ip("-d", "link", "show", "eth0")
+            assert all(part in details for part in (stable_mac(POD, "lan"), "mtu 1400", link))
+        assert (f"rkt-{POD[:8]}-0" in interfaces()) is (kind == "ptp")
+        os.close(namespace)
+    remove(networks.place())
+    assert_nothing_left(networks, "master0", "master1")
+
+
+def test_a_container_has_no_hypervisor_for_a_network_of_type_user(networks: Networks) -> None:
+    networks.write("10-lan.conf", {"name": "lan", "type": "user"})
+    with pytest.raises(UserError, match="network lan: only a hypervisor makes connections"):
+        networks.attach("lan", container=True).__enter__()
 
 
 def test_a_user_network_needs_no_privileges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

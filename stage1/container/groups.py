@@ -1,0 +1,75 @@
+"""Control groups of a pod in a container, on a host whose init is not systemd.
+
+systemd keeps its services in two hierarchies: that of version 2, and on hosts of both versions one of its own. The
+group of a pod is below the one that the launcher is in.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+from stage1.errors import UserError
+from stage1.paths import Tree
+
+FILE = "groups"
+"""In the pod directory: the directories of the pod's groups, one a line."""
+SUBCGROUP = "subcgroup"
+"""rkt's file for programs that watch pods: the group, relative to the root of its hierarchy."""
+
+_SIZE = 1 << 16
+_OWN_HIERARCHY = "name=systemd"
+_ROOT = "/sys/fs/cgroup"
+
+
+def enter_groups(uuid: str, pod_directory: Tree) -> None:
+    """Make the groups of a pod and let this process enter them. Raises `UserError`."""
+    try:
+        with open("/proc/self/cgroup", encoding="utf-8") as file:
+            found = list(filter(None, map(_hierarchy, file.read().splitlines())))
+        if not found:
+            raise UserError(f"the host has no control groups at {_ROOT} that systemd could use")
+        groups = [f"{root}{own.rstrip('/')}/{_name(uuid)}" for root, own in found]
+        pod_directory.write(FILE, "".join(f"{group}\n" for group in groups))
+        pod_directory.write(SUBCGROUP, f"{groups[0].removeprefix(found[0][0]).strip('/')}\n")
+        for group in groups:
+            with suppress(FileExistsError):
+                os.mkdir(group)
+            with open(f"{group}/cgroup.procs", "w", encoding="ascii") as processes:
+                processes.write(str(os.getpid()))
+    except OSError as error:
+        raise UserError(f"cannot make the pod's control group: {error.filename}: {error.strerror}") from error
+
+
+def remove_groups(uuid: str, pod_directory: Tree) -> None:
+    """Remove the groups of a pod that has ended; none is fine too. Raises `UserError`."""
+    try:
+        groups = pod_directory.read(FILE, limit=_SIZE).decode().splitlines()
+    except FileNotFoundError:
+        return
+    for group in groups:
+        if not group.startswith(f"{_ROOT}/") or group != os.path.normpath(group) or not group.endswith(_name(uuid)):
+            raise UserError(f"{FILE}: {group!r} is no control group of this pod")
+        for folder, _, _ in os.walk(group, topdown=False):
+            try:
+                os.rmdir(folder)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise UserError(f"cannot remove the control group {folder}: {error.strerror}") from error
+
+
+def _name(uuid: str) -> str:
+    return f"rkt-{uuid}"
+
+
+def _hierarchy(line: str) -> tuple[str, str] | None:
+    """Where one that systemd uses is mounted, and this process's group in it (cgroups(7), /proc/PID/cgroup)."""
+    number, controllers, path = line.split(":", 2)
+    if controllers == _OWN_HIERARCHY:
+        root = f"{_ROOT}/systemd"
+    elif number == "0":
+        root = f"{_ROOT}/unified" if os.path.isfile(f"{_ROOT}/unified/cgroup.procs") else _ROOT
+    else:
+        return None
+    return (root, path) if os.path.isfile(f"{root}/cgroup.procs") else None

@@ -1,0 +1,108 @@
+"""Sessions in a container that runs: what `enter` and an orderly `stop` start."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+
+from stage1.channel.agent import Agent
+from stage1.channel.client import run_session
+from stage1.channel.frames import Request
+from stage1.channel.stream import Stream
+from stage1.errors import UserError
+from stage1.syscalls import enter_namespace
+
+# The mount namespace comes last: it takes the host's /proc away.
+_NAMESPACES = ("cgroup", "ipc", "uts", "net", "pid", "mnt")
+
+
+def run_inside(pod_process: int, request: Request, *, with_input: bool = True) -> int:
+    """Run a program with our standard streams in the container of a pod; its exit status.
+
+    The agent of virtual machines does it, in a process of its own for each session. Raises `UserError` where the
+    container does not run.
+    """
+    try:
+        places = _open_places(_leader(pod_process))
+    except FileNotFoundError as error:
+        raise UserError("the pod's container does not run yet, or has ended") from error
+    ours, theirs = socket.socketpair()
+    child = os.fork()
+    if child == 0:
+        ours.close()
+        _serve(places, theirs)
+    theirs.close()
+    for place in places:
+        os.close(place)
+    _, status = os.waitpid(child, 0)
+    if status != 0:
+        raise UserError("cannot enter the pod's container")
+    with ours:
+        return run_session(ours, request, with_input=with_input)
+
+
+def _leader(pod_process: int) -> int:
+    """The container's process 1: a grandchild of the pod's own process. Raises `FileNotFoundError`."""
+    for supervisor in _children(pod_process):
+        for child in _children(supervisor):
+            if _number_inside(child) == 1:
+                return child
+    raise FileNotFoundError(f"process {pod_process} has no container")
+
+
+def _children(parent: int) -> Iterator[int]:
+    for name in os.listdir("/proc"):
+        with suppress(OSError):
+            if name.isdecimal() and _status(int(name)).get("PPid") == str(parent):
+                yield int(name)
+
+
+def _number_inside(process: int) -> int:
+    """The number of a process in the innermost of its PID namespaces."""
+    with suppress(OSError):
+        return int(_status(process).get("NSpid", "0").split()[-1])
+    return 0
+
+
+def _status(process: int) -> dict[str, str]:
+    with open(f"/proc/{process}/status", encoding="utf-8", errors="replace") as file:
+        pairs = (line.partition(":") for line in file)
+        return {name: value.strip() for name, _, value in pairs}
+
+
+def _open_places(leader: int) -> list[int]:
+    """The namespaces of a process, and its root directory."""
+    namespaces = [os.open(f"/proc/{leader}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in _NAMESPACES]
+    return [*namespaces, os.open(f"/proc/{leader}/root", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)]
+
+
+def _serve(places: list[int], connection: socket.socket) -> None:
+    """Enter the container, leave an agent there, and end: who enters a PID namespace is not in it, but its children
+    are. The agent ends with the connection."""
+    status = 1
+    try:
+        *namespaces, root = places
+        for namespace in namespaces:
+            enter_namespace(namespace)
+        os.fchdir(root)
+        os.chroot(".")
+        if os.fork() == 0:
+            _become_agent(connection.fileno())
+        status = 0
+    except OSError as error:
+        os.write(2, f"stage1: error: {error.strerror}\n".encode())
+    finally:
+        os._exit(status)
+
+
+def _become_agent(connection: int) -> None:
+    try:
+        os.setsid()
+        nothing = os.open("/dev/null", os.O_RDWR)
+        for stream in range(3):
+            os.dup2(nothing, stream)
+        Agent(Stream(connection, connection)).serve(b"")
+    finally:
+        os._exit(0)

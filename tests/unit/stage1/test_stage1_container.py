@@ -1,0 +1,108 @@
+"""Pods in containers: the command that starts one, and its control groups."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stage1.channel.frames import Request
+from stage1.container import groups
+from stage1.container.groups import FILE, enter_groups, remove_groups
+from stage1.container.inside import run_inside
+from stage1.container.nspawn import Container, nspawn_command
+from stage1.errors import UserError
+from stage1.paths import Tree
+
+PROJECT = Path(__file__).parents[3]
+UUID = "6ba7b810-9dad-41d1-80b4-00c04fd430c8"
+PLAIN = Container(
+    UUID, "pod.example.com", "stage1/rootfs", debug=False, environment={"TERM": "vt100"}, host_network=False
+)
+
+
+def words(**changes: object) -> tuple[str, ...]:
+    return nspawn_command(Container(**{**vars(PLAIN), **changes})).arguments
+
+
+@pytest.fixture(autouse=True)
+def root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+
+
+def test_a_container_of_its_own_and_nothing_of_the_hosts() -> None:
+    arguments = words()
+    assert arguments[0] == "stage1/rootfs/nspawn"
+    assert {"--quiet", "--settings=no", "--register=no", "--private-network", f"--machine=rkt-{UUID}"} <= set(arguments)
+    assert "--directory=stage1/rootfs" in arguments
+    assert arguments[arguments.index("--") + 1] == "/usr/lib/stage1/start"
+    assert not [word for word in arguments if word.startswith(("--capability", "--bind"))]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected", "absent"),
+    [
+        ({"host_network": True}, "--hostname=pod.example.com", "--private-network"),
+        ({"namespace": 7}, "--capability=CAP_NET_ADMIN", "--private-network"),
+        ({"namespace": 7, "capabilities": ("CAP_SYS_TIME",)}, "--capability=CAP_NET_ADMIN,CAP_SYS_TIME", ""),
+        ({"namespace": 7, "capabilities": ("all",)}, "--capability=all", ""),
+        ({"debug": True}, "--log-level=debug", "--quiet"),
+        ({"protect_paths": False}, "--setenv=RKT_DISABLE_PATHS=1", ""),
+    ],
+)
+def test_what_a_pod_asks_for(changes: dict[str, object], expected: str, absent: str) -> None:
+    arguments = words(**changes)
+    assert expected in arguments
+    assert absent not in arguments
+
+
+def test_the_filter_of_system_calls_can_be_left_out() -> None:
+    assert "SYSTEMD_SECCOMP" not in nspawn_command(PLAIN).environment
+    assert nspawn_command(Container(**{**vars(PLAIN), "filter_calls": False})).environment["SYSTEMD_SECCOMP"] == "0"
+
+
+def test_only_root_can_start_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(UserError, match="has to be started by root"):
+        nspawn_command(PLAIN)
+
+
+def test_groups_are_entered_and_removed_with_all_below(tmp_path: Path) -> None:
+    if not os.access("/sys/fs/cgroup", os.W_OK):
+        pytest.skip("control groups cannot be made here")
+    script = "import sys; from stage1.container.groups import *; enter_groups(sys.argv[1], Tree('.'))"
+    subprocess.run([sys.executable, "-c", script, UUID], cwd=tmp_path, env={"PYTHONPATH": str(PROJECT)}, check=True)
+    made = [Path(line) for line in (tmp_path / FILE).read_text().splitlines()]
+    assert made and all(group.is_dir() and group.name == f"rkt-{UUID}" for group in made)
+    assert (tmp_path / "subcgroup").read_text().strip().endswith(f"rkt-{UUID}")
+    (made[0] / "payload").mkdir()
+    for _ in range(2):
+        remove_groups(UUID, Tree(str(tmp_path)))
+        assert not any(group.exists() for group in made)
+
+
+@pytest.mark.parametrize(
+    "line", ["/etc", f"/sys/fs/cgroup/../../etc/rkt-{UUID}", "/sys/fs/cgroup/other", "/sys/fs/cgroup"]
+)
+def test_nothing_but_a_group_of_the_pod_is_removed(tmp_path: Path, line: str) -> None:
+    (tmp_path / FILE).write_text(f"{line}\n")
+    with pytest.raises(UserError, match="is no control group of this pod"):
+        remove_groups(UUID, Tree(str(tmp_path)))
+
+
+def test_a_host_without_the_groups_that_systemd_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(groups, "_ROOT", str(tmp_path / "none"))
+    with pytest.raises(UserError, match="no control groups"):
+        enter_groups(UUID, Tree(str(tmp_path)))
+
+
+def test_a_process_that_has_no_container() -> None:
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        try:
+            with pytest.raises(UserError, match="container does not run"):
+                run_inside(process.pid, Request("", ("true",), terminal=False))
+        finally:
+            process.kill()
