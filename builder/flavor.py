@@ -28,6 +28,7 @@ class Isolation(Enum):
 
     MACHINE = "machine"
     CONTAINER = "container"
+    CHROOT = "chroot"
 
 
 def check_name(name: str) -> None:

@@ -28,6 +28,7 @@ _WORDS: dict[Isolation, dict[str, Json]] = {
     # A hypervisor takes a restart for the end.
     Isolation.MACHINE: {"place": "virtual machine", "starter": "the hypervisor", "end_action": "reboot-force"},
     Isolation.CONTAINER: {"place": "container", "starter": "systemd-nspawn", "end_action": "exit-force"},
+    Isolation.CHROOT: {"place": "root directory", "starter": "the app", "end_action": "none"},
 }
 """What the templates call where the pod is and what starts it, and how systemd ends it."""
 

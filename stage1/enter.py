@@ -33,7 +33,13 @@ def enter(words: Sequence[str]) -> int:
         raise UserError(f"the pod has no app {app}")
     if not is_locked("."):
         raise UserError("the pod does not run")
-    container = load_guest_rules(Tree(_IMAGE)).isolation is Isolation.CONTAINER
+    isolation = load_guest_rules(Tree(_IMAGE)).isolation
+    if isolation is Isolation.CHROOT:
+        from stage1.chroot import enter_app
+
+        name = app or next(iter(os.listdir(f"{_IMAGE}/{APPS_FOLDER}")))
+        enter_app(read_pid(), name, Tree(_IMAGE), parsed.positional or _DEFAULT_COMMAND)
+    container = isolation is Isolation.CONTAINER
     if not container:
         require_channel(Tree(_IMAGE))
     terminal = os.isatty(0) and os.isatty(1)

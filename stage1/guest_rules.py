@@ -20,6 +20,8 @@ class Isolation(Enum):
     """A virtual machine, with a kernel of its own."""
     CONTAINER = "container"
     """Namespaces and control groups of the host's kernel."""
+    CHROOT = "chroot"
+    """Nothing but a root directory of its own."""
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,11 @@ def run(front: int, words: Sequence[str], environment: Mapping[str, str]) -> Non
         raise UserError(f"there is no {IMAGE} in {os.getcwd()}: run is executed in a pod directory")
     pod = load_pod(arguments.uuid, pod_directory, image)
     rules = load_guest_rules(image)
+    if rules.isolation is Isolation.CHROOT:
+        # Only such an image needs the code for it.
+        from stage1.chroot import become_app
+
+        become_app(front, pod, arguments, image, pod_directory)
     configs = load_networks(requests(arguments, rules), arguments.local_config, IMAGE)
     if pod.ports and not configs:
         report("warning", "--port has no effect in a pod without a network")

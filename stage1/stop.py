@@ -37,7 +37,13 @@ def stop(words: Sequence[str]) -> None:
         kill_pod(read_pid())
         return
     request = Request("", _STOP_APPS, terminal=False)
-    if load_guest_rules(Tree(_IMAGE)).isolation is Isolation.CONTAINER:
+    isolation = load_guest_rules(Tree(_IMAGE)).isolation
+    if isolation is Isolation.CHROOT:
+        from stage1.chroot import stop_app
+
+        stop_app(read_pid())
+        return
+    if isolation is Isolation.CONTAINER:
         status = run_inside(read_pid(), request, with_input=False)
     else:
         require_channel(Tree(_IMAGE))

@@ -62,8 +62,13 @@ def plain_value(text: str, where: str) -> str:
 
 
 def environment_file(app: App, metadata_url: str = "") -> str:
+    """The app's environment as an EnvironmentFile=."""
+    return "".join(quote_variable(name, value) for name, value in app_environment(app, metadata_url).items())
+
+
+def app_environment(app: App, metadata_url: str = "") -> dict[str, str]:
     """The app's environment: defaults of the appc executor, what the app sets, and where it finds its metadata."""
-    environment = {
+    return {
         "PATH": DEFAULT_PATH,
         "SHELL": "/bin/sh",
         "USER": "root",
@@ -73,7 +78,6 @@ def environment_file(app: App, metadata_url: str = "") -> str:
         "AC_APP_NAME": app.name,
         **({"AC_METADATA_URL": metadata_url} if metadata_url else {}),
     }
-    return "".join(quote_variable(name, value) for name, value in environment.items())
 
 
 @dataclass(frozen=True)

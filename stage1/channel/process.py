@@ -19,8 +19,8 @@ from stage1.syscalls import enter_namespace
 from stage1.units import ENVIRONMENT_FOLDER
 
 _VARIABLE = re.compile(r'([A-Za-z_][A-Za-z0-9_]*)="((?:[^"\\]|\\.)*)"\n', re.DOTALL)
-_NOT_FOUND = 127
-_NOT_EXECUTABLE = 126
+NOT_FOUND = 127
+NOT_EXECUTABLE = 126
 """Exit statuses of shells for a program that is missing, or that cannot be executed."""
 
 
@@ -58,7 +58,7 @@ def resize(terminal: int, rows: int, columns: int) -> None:
 
 
 def _become(request: Request, streams: tuple[int, int, int]) -> None:
-    status = _NOT_EXECUTABLE
+    status = NOT_EXECUTABLE
     try:
         if request.terminal:
             os.login_tty(streams[0])
@@ -72,7 +72,7 @@ def _become(request: Request, streams: tuple[int, int, int]) -> None:
         _enter(request.app)
         os.execvpe(request.arguments[0], request.arguments, environment)
     except FileNotFoundError as error:
-        status = _NOT_FOUND
+        status = NOT_FOUND
         os.write(2, f"{request.arguments[0]}: {error.strerror}\n".encode(errors="replace"))
     except Exception as error:
         os.write(2, f"{request.arguments[0]}: {error}\n".encode(errors="replace"))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import suppress
 
 from stage1.channel.agent import Agent
 from stage1.channel.client import run_session
 from stage1.channel.frames import Request
 from stage1.channel.stream import Stream
 from stage1.errors import UserError
+from stage1.processes import children, number_inside
 from stage1.syscalls import enter_namespace
 
 # The mount namespace comes last: it takes the host's /proc away.
@@ -45,31 +44,11 @@ def run_inside(pod_process: int, request: Request, *, with_input: bool = True) -
 
 def _leader(pod_process: int) -> int:
     """The container's process 1: a grandchild of the pod's own process. Raises `FileNotFoundError`."""
-    for supervisor in _children(pod_process):
-        for child in _children(supervisor):
-            if _number_inside(child) == 1:
+    for supervisor in children(pod_process):
+        for child in children(supervisor):
+            if number_inside(child) == 1:
                 return child
     raise FileNotFoundError(f"process {pod_process} has no container")
-
-
-def _children(parent: int) -> Iterator[int]:
-    for name in os.listdir("/proc"):
-        with suppress(OSError):
-            if name.isdecimal() and _status(int(name)).get("PPid") == str(parent):
-                yield int(name)
-
-
-def _number_inside(process: int) -> int:
-    """The number of a process in the innermost of its PID namespaces."""
-    with suppress(OSError):
-        return int(_status(process).get("NSpid", "0").split()[-1])
-    return 0
-
-
-def _status(process: int) -> dict[str, str]:
-    with open(f"/proc/{process}/status", encoding="utf-8", errors="replace") as file:
-        pairs = (line.partition(":") for line in file)
-        return {name: value.strip() for name, _, value in pairs}
 
 
 def _open_places(leader: int) -> list[int]:

@@ -21,7 +21,6 @@ from tests.functional.support.builds import Checkout, copy_source
 PROBE_SOURCE = Path(__file__).with_name("probe.c")
 CONTAINER = "nspawn"
 """Stands for a hypervisor where there is none."""
-_COREOS = "stage1-coreos.aci"
 
 
 class NotBuilt(Exception):
@@ -86,10 +85,8 @@ def find_aci(hypervisor: str, scratch: Path) -> Path:
     the image is built below `scratch` by the first call. Raises `NotBuilt`.
     """
     config = configured_build()
-    if hypervisor == CONTAINER and "coreos" not in config.flavors:
-        aci = _build(config, scratch / "coreos", _COREOS, "--with-stage1-flavors=coreos")
-    elif hypervisor == CONTAINER:
-        aci = config.bindir_out / _COREOS
+    if hypervisor == CONTAINER:
+        aci = find_flavor("coreos", scratch)
     elif hypervisor in config.hypervisors:
         name = f"stage1-kvm-{hypervisor}.aci" if len(config.hypervisors) > 1 else "stage1-kvm.aci"
         aci = config.bindir_out / os.environ.get("MKSTAGE1_IMAGE", name)
@@ -103,6 +100,17 @@ def find_aci(hypervisor: str, scratch: Path) -> Path:
     if not aci.exists():
         raise NotBuilt(f"{aci} does not exist (make)")
     return aci
+
+
+def find_flavor(name: str, scratch: Path) -> Path:
+    """The image of a flavor that compiles no kernel. Where the configured build has none it is built below `scratch`.
+
+    Raises `NotBuilt`.
+    """
+    config, file = configured_build(), f"stage1-{name}.aci"
+    if name in config.flavors:
+        return config.bindir_out / file
+    return _build(config, scratch / name, file, f"--with-stage1-flavors={name}")
 
 
 def public_key(aci: Path) -> Path | None:

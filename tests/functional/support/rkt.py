@@ -26,7 +26,8 @@ class Rkt:
         # A copy: it looks for the image where it lies itself.
         shutil.copy(_built(), self.program)
         if stage1 is not None:
-            (self.program.parent / "stage1-kvm.aci").symlink_to(stage1)
+            default = configured_build().default_stage1_name.rpartition("/")[2]
+            (self.program.parent / f"{default}.aci").symlink_to(stage1)
 
     def argv(self, *words: str | Path) -> list[str]:
         folders = {
