@@ -37,6 +37,13 @@ def kvm_works() -> bool:
     return bool({"svm", "vmx"} & set(flags.split())) and os.access("/dev/kvm", os.R_OK | os.W_OK)
 
 
+def containers_work() -> bool:
+    """Whether this process may start containers."""
+    roots = (Path("/sys/fs/cgroup", name) for name in ("", "unified", "systemd"))
+    groups = [root for root in roots if (root / "cgroup.procs").exists()]
+    return os.geteuid() == 0 and bool(groups) and all(os.access(root, os.W_OK) for root in groups)
+
+
 def variant_of(item: pytest.Item) -> Variant | None:
     """The variant that a test was collected for; None for a test that is not about one."""
     callspec = getattr(item, "callspec", None)
