@@ -49,7 +49,7 @@ def test_a_build_directory_is_prepared(source: Path, capsys: pytest.CaptureFixtu
     assert (config.builddir / "CACHEDIR.TAG").read_text().startswith("Signature: 8a477f597d28d172789f06886806bc55\n")
     output = capsys.readouterr().out
     assert "mkstage1 1.31.0+git is configured:" in output
-    assert "stage1-kvm.aci (gzip)" in output
+    assert "stage1-coreos.aci, stage1-kvm.aci, stage1-fly.aci (gzip)" in output
     assert "DEVELOPMENT key" in output
     assert output.endswith("now run: make\n")
 
