@@ -36,7 +36,7 @@ _NETWORKS = ("default", "host")
 _ENVIRONMENT_SIZE = 4 << 20
 
 
-def become_app(front: int, pod: Pod, arguments: RunArguments, image: Tree, pod_directory: Tree) -> None:
+def become_app(front: int, pod: Pod, arguments: RunArguments, image: Tree, pod_directory: Tree) -> NoReturn:
     """Prepare the root of the pod's app and become the app, a child of the process `front`. Raises `UserError`."""
     if len(pod.apps) != 1:
         raise UserError(f"a pod of this stage1 has one app, and this one has {len(pod.apps)}")
@@ -105,7 +105,7 @@ def _fill(app: App, root: AppRoot, image: Tree) -> None:
             mount("", place, MS_BIND | MS_REMOUNT | MS_RDONLY)
 
 
-def _execute(app: App, identity: Identity, program: str, front: int) -> None:
+def _execute(app: App, identity: Identity, program: str, front: int) -> NoReturn:
     try:
         os.chdir(app.working_directory or "/")
         os.setgroups(identity.supplementary_gids)
