@@ -172,6 +172,21 @@ class Agent:
             for session in self._sessions.values():
                 session.hang_up()
 
+    def outlive(self) -> None:
+        """After the end of `serve`: wait for the programs that were hung up, and drop what they write until then."""
+        self._left += self._sessions.values()
+        self._sessions.clear()
+        while self._left:
+            poll = select.poll()
+            for session in self._left:
+                for descriptor, events in session.wants():
+                    poll.register(descriptor, events)
+            poll.poll()
+            for session in self._left[:]:
+                if any(kind is Kind.EXIT for kind, _ in session.advance()):
+                    session.close()
+                    self._left.remove(session)
+
     def _take(self, kind: Kind, number: int, payload: bytes) -> None:
         session = self._sessions.get(number)
         if kind is Kind.OPEN and session is None:

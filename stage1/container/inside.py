@@ -59,7 +59,7 @@ def _open_places(leader: int) -> list[int]:
 
 def _serve(places: list[int], connection: socket.socket) -> None:
     """Enter the container, leave an agent there, and end: who enters a PID namespace is not in it, but its children
-    are. The agent ends with the connection."""
+    are. The agent ends with the connection, and with what it has started."""
     status = 1
     try:
         *namespaces, root = places
@@ -82,6 +82,8 @@ def _become_agent(connection: int) -> None:
         nothing = os.open("/dev/null", os.O_RDWR)
         for stream in range(3):
             os.dup2(nothing, stream)
-        Agent(Stream(connection, connection)).serve(b"")
+        agent = Agent(Stream(connection, connection))
+        agent.serve(b"")
+        agent.outlive()
     finally:
         os._exit(0)
