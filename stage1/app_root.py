@@ -65,13 +65,13 @@ def root_settings(app: App, root: AppRoot, *, own_hosts: bool, protect: bool) ->
     """
     covered = {mount.path for mount in app.mounts}
     etc = {"/etc/resolv.conf": f"/{RESOLV_CONF}", "/etc/hostname": "/etc/hostname"}
-    if own_hosts or not _has_content(root, "/etc/hosts"):
+    if own_hosts or not has_content(root, "/etc/hosts"):
         etc["/etc/hosts"] = f"/{HOSTS if own_hosts else HOSTS_FALLBACK}"
-    files = [f"-{source}:{target}" for target, source in etc.items() if not _is_below(target, covered)]
+    files = [f"-{source}:{target}" for target, source in etc.items() if not is_below(target, covered)]
     # MountAPIVFS= would put empty file systems over /dev and /run, and over what the image or a volume has there.
     # The files' file system is read-only: BindReadOnlyPaths= would have systemd read all mounts again for each of them.
     settings = [("MountAPIVFS", "no"), ("BindPaths", _words([*_trees(app, covered), *files]))]
-    if protect and not _is_below(_READ_ONLY, covered):
+    if protect and not is_below(_READ_ONLY, covered):
         settings.append(("ReadOnlyPaths", f"-+{_READ_ONLY}"))
     if app.read_only_root:
         settings += _read_only_root(app)
@@ -80,7 +80,7 @@ def root_settings(app: App, root: AppRoot, *, own_hosts: bool, protect: bool) ->
 
 def _trees(app: App, covered: set[str]) -> Iterable[str]:
     for path in (*_TREES, *(f"/dev/{name}" for name in _DEVICES)):
-        if not _is_below(path, covered):
+        if not is_below(path, covered):
             yield f"-{path}"
     if app.notifies:
         yield _NOTIFY_SOCKET
@@ -91,7 +91,7 @@ def _read_only_root(app: App) -> list[tuple[str, str]]:
     return [("ReadOnlyPaths", "+/"), *([("ReadWritePaths", _words(writable))] if writable else [])]
 
 
-def _has_content(root: AppRoot, path: str) -> bool:
+def has_content(root: AppRoot, path: str) -> bool:
     """Whether a file is there that is more than the mount point which an earlier start of the pod has made."""
     try:
         return root.stat(path).st_size > 0
@@ -99,7 +99,8 @@ def _has_content(root: AppRoot, path: str) -> bool:
         return False
 
 
-def _is_below(path: str, places: Iterable[str]) -> bool:
+def is_below(path: str, places: Iterable[str]) -> bool:
+    """Whether a path is one of some places, or in one of them."""
     return any(path == place or path.startswith(f"{place}/") for place in places)
 
 

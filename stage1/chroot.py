@@ -12,12 +12,12 @@ import sys
 from contextlib import suppress
 from typing import NoReturn
 
-from stage1.app_root import HOSTS, HOSTS_FALLBACK, RESOLV_CONF, prepare_root
+from stage1.app_root import HOSTS, HOSTS_FALLBACK, RESOLV_CONF, has_content, is_below, prepare_root
 from stage1.arguments import RunArguments
 from stage1.channel.process import NOT_EXECUTABLE, NOT_FOUND, read_environment
 from stage1.errors import UserError, report
 from stage1.executable import find_executable
-from stage1.interpreter import missing_interpreter
+from stage1.interpreter import warn_of_interpreter
 from stage1.mounts import forbid_devices, isolate
 from stage1.name_service import write_name_service
 from stage1.network.ipam import Dns
@@ -45,9 +45,7 @@ def become_app(front: int, pod: Pod, arguments: RunArguments, image: Tree, pod_d
     root = AppRoot(image, app.root)
     identity = resolve(app, root)
     program = find_executable(app, root, app.arguments[0])
-    interpreter = missing_interpreter(app, root, program)
-    if interpreter:
-        report("warning", f"app {app.name}: {program} needs {interpreter}, which its image does not have")
+    warn_of_interpreter(app, root, program)
     try:
         image.clear("rkt/status")
         image.write(f"{ENVIRONMENT_FOLDER}/{app.name}", environment_file(app))
@@ -88,15 +86,10 @@ def _fill(app: App, root: AppRoot, image: Tree) -> None:
     hosts = HOSTS if os.path.isfile(f"{image.path}/{HOSTS}") else HOSTS_FALLBACK
     resolv_conf = f"{image.path}/{RESOLV_CONF}"
     sources["/etc/resolv.conf"] = resolv_conf if os.path.isfile(resolv_conf) else "/etc/resolv.conf"
-    with suppress(OSError):
-        if root.stat("/etc/hosts").st_size:
-            hosts = hosts if hosts == HOSTS else ""
-    if hosts:
+    if hosts == HOSTS or not has_content(root, "/etc/hosts"):
         sources["/etc/hosts"] = f"{image.path}/{hosts}"
     for path, source in sources.items():
-        if any(path == place or path.startswith(f"{place.rstrip('/')}/") for place in covered):
-            continue
-        if not os.path.exists(source):
+        if is_below(path, covered) or not os.path.exists(source):
             continue
         with root.target(path, directory=os.path.isdir(source)) as target:
             mount(source, f"/proc/self/fd/{target}", MS_BIND | MS_REC)

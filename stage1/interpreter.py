@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 
+from stage1.errors import report
 from stage1.paths import AppRoot
 from stage1.pod import App
 
@@ -11,6 +12,13 @@ _START = 1 << 16
 """Loaders are named at the beginning of a file."""
 _MAGIC_64 = b"\x7fELF\x02\x01"
 _PT_INTERP = 3
+
+
+def warn_of_interpreter(app: App, root: AppRoot, program: str) -> None:
+    """Say it where a program of an app needs what its image does not have: the kernel will only find no such file."""
+    interpreter = missing_interpreter(app, root, program)
+    if interpreter:
+        report("warning", f"app {app.name}: {program} needs {interpreter}, which its image does not have")
 
 
 def missing_interpreter(app: App, root: AppRoot, program: str) -> str:

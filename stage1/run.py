@@ -21,7 +21,7 @@ from stage1.guest_rules import GuestRules, Isolation, load_guest_rules
 from stage1.hypervisor import Command, Machine, select
 from stage1.hypervisor.lkvm import lkvm_command
 from stage1.hypervisor.qemu import qemu_command
-from stage1.interpreter import missing_interpreter
+from stage1.interpreter import warn_of_interpreter
 from stage1.isolators import further_capabilities, isolator_settings
 from stage1.journal import link_journal
 from stage1.lock import inherited_lock, keep_across_exec
@@ -249,9 +249,7 @@ def _app_unit(app: App, root: AppRoot, identity: Identity, arguments: RunArgumen
         tuple(find_executable(app, root, handler.arguments[0]) for handler in app.event_handlers),
     )
     for program in (programs.main, *programs.handlers):
-        interpreter = missing_interpreter(app, root, program)
-        if interpreter:
-            report("warning", f"app {app.name}: {program} needs {interpreter}, which its image does not have")
+        warn_of_interpreter(app, root, program)
     own_hosts = arguments.name_service.hosts is not HostsMode.DEFAULT
     isolation = root_settings(app, root, own_hosts=own_hosts, protect=arguments.protect_paths) + isolator_settings(
         app, identity.uid, capabilities=arguments.restrict_capabilities, seccomp=arguments.filter_calls

@@ -52,7 +52,7 @@ static void fail(const char *what, const char *name)
 		call(__NR_exit_group, 1, 0, 0, 0, 0);
 }
 
-__attribute__((unused)) static long mount(const char *source, const char *target, const char *type, unsigned long flags, const char *options)
+static long mount(const char *source, const char *target, const char *type, unsigned long flags, const char *options)
 {
 	return call(__NR_mount, (long)source, (long)target, (long)type, (long)flags, (long)options);
 }
