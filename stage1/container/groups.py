@@ -6,7 +6,10 @@ group of a pod is below the one that the launcher is in.
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
+import time
 from contextlib import suppress
 
 from stage1.errors import UserError
@@ -18,6 +21,8 @@ SUBCGROUP = "subcgroup"
 """rkt's file for programs that watch pods: the group, relative to the root of its hierarchy."""
 
 _SIZE = 1 << 16
+_PATIENCE = 10.0
+"""Seconds in which processes that were killed have to be gone."""
 _OWN_HIERARCHY = "name=systemd"
 _ROOT = "/sys/fs/cgroup"
 
@@ -42,7 +47,11 @@ def enter_groups(uuid: str, pod_directory: Tree) -> None:
 
 
 def remove_groups(uuid: str, pod_directory: Tree) -> None:
-    """Remove the groups of a pod that has ended; none is fine too. Raises `UserError`."""
+    """Remove the groups of a pod that has ended; none is fine too. Raises `UserError`.
+
+    The kernel ends a container's processes after its first one, and after nspawn, whose lock told that the pod has
+    ended. What is still there is killed, and waited for.
+    """
     try:
         groups = pod_directory.read(FILE, limit=_SIZE).decode().splitlines()
     except FileNotFoundError:
@@ -51,12 +60,41 @@ def remove_groups(uuid: str, pod_directory: Tree) -> None:
         if not group.startswith(f"{_ROOT}/") or group != os.path.normpath(group) or not group.endswith(_name(uuid)):
             raise UserError(f"{FILE}: {group!r} is no control group of this pod")
         for folder, _, _ in os.walk(group, topdown=False):
-            try:
-                os.rmdir(folder)
-            except FileNotFoundError:
-                continue
-            except OSError as error:
+            _remove(folder)
+
+
+def _remove(folder: str) -> None:
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            os.rmdir(folder)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() > until:
                 raise UserError(f"cannot remove the control group {folder}: {error.strerror}") from error
+            _kill(folder)
+            time.sleep(0.01)
+
+
+def _kill(folder: str) -> None:
+    """Kill the processes of a group: none that has a number of theirs now, and is in another."""
+    for number in _members(folder):
+        with suppress(ProcessLookupError):
+            process = os.pidfd_open(number)
+            try:
+                if number in _members(folder):
+                    signal.pidfd_send_signal(process, signal.SIGKILL)
+            finally:
+                os.close(process)
+
+
+def _members(folder: str) -> list[int]:
+    try:
+        with open(f"{folder}/cgroup.procs", encoding="ascii") as file:
+            return [int(line) for line in file if line != "0\n"]
+    except FileNotFoundError:
+        return []
 
 
 def _name(uuid: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -82,6 +83,37 @@ def test_groups_are_entered_and_removed_with_all_below(tmp_path: Path) -> None:
     for _ in range(2):
         remove_groups(UUID, Tree(str(tmp_path)))
         assert not any(group.exists() for group in made)
+
+
+def test_groups_with_processes_that_are_still_there(tmp_path: Path) -> None:
+    """As they are for a moment when nspawn was killed: what it had started ends after it."""
+    if not os.access("/sys/fs/cgroup", os.W_OK):
+        pytest.skip("control groups cannot be made here")
+    script = """if True:
+        import os, sys
+        from stage1.container.groups import *
+        enter_groups(sys.argv[1], Tree("."))
+        below = open("groups").readline().strip() + "/payload"
+        os.mkdir(below)
+        open(below + "/cgroup.procs", "w").write(str(os.getpid()))
+        print("up", flush=True)
+        os.execlp("sleep", "sleep", "1000")
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", script, UUID],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(PROJECT)},
+        stdout=subprocess.PIPE,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"up\n"
+            made = [Path(line) for line in (tmp_path / FILE).read_text().splitlines()]
+            remove_groups(UUID, Tree(str(tmp_path)))
+            assert not any(group.exists() for group in made)
+            assert process.wait() == -signal.SIGKILL
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize(
