@@ -1,10 +1,13 @@
-"""Processes of the host, from /proc (proc(5))."""
+"""Processes and their control groups, from /proc (proc(5))."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+
+CONTROL_GROUPS = "/sys/fs/cgroup"
+"""Where the hierarchies of control groups are mounted."""
 
 
 def children(parent: int) -> Iterator[int]:
@@ -20,6 +23,16 @@ def number_inside(process: int) -> int:
     with suppress(OSError):
         return int(_status(process).get("NSpid", "0").split()[-1])
     return 0
+
+
+def control_group(line: str) -> tuple[str, str]:
+    """Where the hierarchy is mounted that a line of /proc/PID/cgroup names, and the group in it (cgroups(7))."""
+    number, controllers, group = line.rstrip("\n").split(":", 2)
+    folder = controllers.removeprefix("name=")
+    # On hosts of both versions, version 2 has a directory beside those of the controllers.
+    if number == "0" and os.path.isfile(f"{CONTROL_GROUPS}/unified/cgroup.procs"):
+        folder = "unified"
+    return os.path.join(CONTROL_GROUPS, folder).rstrip("/"), group
 
 
 def _status(process: int) -> dict[str, str]:

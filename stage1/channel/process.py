@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from stage1.channel.frames import Kind, Request
 from stage1.executable import DEFAULT_PATH
 from stage1.pod import APPS_FOLDER
+from stage1.processes import control_group
 from stage1.syscalls import enter_namespace
 from stage1.units import ENVIRONMENT_FOLDER
 
@@ -109,7 +110,7 @@ def _enter(app: str) -> None:
     root = os.open(f"/proc/{main}/root", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     namespace = os.open(f"/proc/{main}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
     with open(f"/proc/{main}/cgroup", encoding="utf-8") as file:
-        groups = [control_group(line) for line in file]
+        groups = ["".join(control_group(line)) for line in file]
     for group in groups:
         # Those of controllers that a container does not have are read-only there.
         if os.access(group, os.W_OK):
@@ -120,13 +121,6 @@ def _enter(app: str) -> None:
     os.fchdir(root)
     os.chroot(".")
     os.chdir("/")
-
-
-def control_group(line: str) -> str:
-    """The directory of a control group that a line of /proc/PID/cgroup names (cgroups(7))."""
-    _, controllers, path = line.rstrip("\n").split(":", 2)
-    hierarchy = f"/{controllers.removeprefix('name=')}" if controllers else ""
-    return f"/sys/fs/cgroup{hierarchy}{path}"
 
 
 def _main_process(app: str) -> int:

@@ -14,6 +14,7 @@ from contextlib import suppress
 
 from stage1.errors import UserError
 from stage1.paths import Tree
+from stage1.processes import CONTROL_GROUPS, control_group
 
 FILE = "groups"
 """In the pod directory: the directories of the pod's groups, one a line."""
@@ -24,7 +25,6 @@ _SIZE = 1 << 16
 _PATIENCE = 10.0
 """Seconds in which processes that were killed have to be gone."""
 _OWN_HIERARCHY = "name=systemd"
-_ROOT = "/sys/fs/cgroup"
 
 
 def enter_groups(uuid: str, pod_directory: Tree) -> None:
@@ -33,7 +33,7 @@ def enter_groups(uuid: str, pod_directory: Tree) -> None:
         with open("/proc/self/cgroup", encoding="utf-8") as file:
             found = list(filter(None, map(_hierarchy, file.read().splitlines())))
         if not found:
-            raise UserError(f"the host has no control groups at {_ROOT} that systemd could use")
+            raise UserError(f"the host has no control groups at {CONTROL_GROUPS} that systemd could use")
         groups = [f"{root}{own.rstrip('/')}/{_name(uuid)}" for root, own in found]
         pod_directory.write(FILE, "".join(f"{group}\n" for group in groups))
         pod_directory.write(SUBCGROUP, f"{groups[0].removeprefix(found[0][0]).strip('/')}\n")
@@ -57,7 +57,11 @@ def remove_groups(uuid: str, pod_directory: Tree) -> None:
     except FileNotFoundError:
         return
     for group in groups:
-        if not group.startswith(f"{_ROOT}/") or group != os.path.normpath(group) or not group.endswith(_name(uuid)):
+        if (
+            not group.startswith(f"{CONTROL_GROUPS}/")
+            or group != os.path.normpath(group)
+            or not group.endswith(_name(uuid))
+        ):
             raise UserError(f"{FILE}: {group!r} is no control group of this pod")
         for folder, _, _ in os.walk(group, topdown=False):
             _remove(folder)
@@ -102,12 +106,8 @@ def _name(uuid: str) -> str:
 
 
 def _hierarchy(line: str) -> tuple[str, str] | None:
-    """Where one that systemd uses is mounted, and this process's group in it (cgroups(7), /proc/PID/cgroup)."""
-    number, controllers, path = line.split(":", 2)
-    if controllers == _OWN_HIERARCHY:
-        root = f"{_ROOT}/systemd"
-    elif number == "0":
-        root = f"{_ROOT}/unified" if os.path.isfile(f"{_ROOT}/unified/cgroup.procs") else _ROOT
-    else:
-        return None
-    return (root, path) if os.path.isfile(f"{root}/cgroup.procs") else None
+    """Where one that systemd uses is mounted, and this process's group in it."""
+    number, controllers, _ = line.split(":", 2)
+    root, group = control_group(line)
+    used = number == "0" or controllers == _OWN_HIERARCHY
+    return (root, group) if used and os.path.isfile(f"{root}/cgroup.procs") else None

@@ -30,7 +30,7 @@ from stage1.channel.frames import (
     size_payload,
 )
 from stage1.channel.prepare import make_channel, remove_channel, require_channel, serves_channel
-from stage1.channel.process import control_group, read_environment
+from stage1.channel.process import read_environment
 from stage1.errors import UserError
 from stage1.paths import Tree
 from stage1.units import quote_variable
@@ -278,19 +278,6 @@ def test_payloads() -> None:
 def test_environment_as_the_launcher_writes_it(environment: dict[str, str]) -> None:
     text = "".join(quote_variable(name, value) for name, value in environment.items())
     assert read_environment(text) == environment
-
-
-@pytest.mark.parametrize(
-    ("line", "directory"),
-    [
-        ("0::/system.slice/a.service\n", "/sys/fs/cgroup/system.slice/a.service"),
-        ("5:memory:/a\n", "/sys/fs/cgroup/memory/a"),
-        ("1:name=systemd:/a\n", "/sys/fs/cgroup/systemd/a"),
-        ("2:cpu,cpuacct:/a:b\n", "/sys/fs/cgroup/cpu,cpuacct/a:b"),
-    ],
-)
-def test_control_group(line: str, directory: str) -> None:
-    assert control_group(line) == directory
 
 
 @pytest.mark.parametrize(("text", "serves"), [(None, True), ('{"channel": true}', True), ('{"channel": false}', False)])

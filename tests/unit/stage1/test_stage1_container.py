@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from stage1 import processes
 from stage1.channel.frames import Request
-from stage1.container import groups
 from stage1.container.groups import FILE, enter_groups, remove_groups
 from stage1.container.inside import run_inside
 from stage1.container.nspawn import Container, nspawn_command
@@ -126,7 +126,7 @@ def test_nothing_but_a_group_of_the_pod_is_removed(tmp_path: Path, line: str) ->
 
 
 def test_a_host_without_the_groups_that_systemd_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(groups, "_ROOT", str(tmp_path / "none"))
+    monkeypatch.setattr(processes, "CONTROL_GROUPS", str(tmp_path / "none"))
     with pytest.raises(UserError, match="no control groups"):
         enter_groups(UUID, Tree(str(tmp_path)))
 
