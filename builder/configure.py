@@ -97,7 +97,8 @@ def _check_machine(
         raise UserError(f"functional tests cannot run: {obstacle}", hint="leave out --enable-functional-tests")
     tests = mode != "no" and not obstacle
     purposes = resolution.purposes | ({"functional tests"} if tests else set())
-    absent = checks.missing([*checks.needed(checks.table(), purposes), *resolution.requirements], report)
+    wanted = [*checks.needed(checks.table(), purposes), *resolution.requirements]
+    absent = checks.missing(list({item.label: item for item in wanted}.values()), report)
     if absent and asked["install-deps"]:
         checks.install(absent, report)
         absent = checks.missing(absent, report)

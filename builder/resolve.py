@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
@@ -19,6 +19,7 @@ from builder.checks import Kind, Requirement
 from builder.config import BuildConfig
 from builder.errors import UserError
 from builder.flavor import Flavor, Flavors, Isolation
+from builder.kernel import fragments
 from builder.naming import variants
 from builder.options import OPTIONS
 from builder.version import VERSION
@@ -78,6 +79,8 @@ def resolve(arguments: Arguments, srcdir: Path, notes: Notes, probe: resolve_kvm
     if machines:
         kvm = resolve_kvm.resolve(arguments, notes, probe)
         purposes |= kvm.purposes
+        if kvm.kernel.kind == "build" and _has_type_information(kvm, machines):
+            purposes.add("BTF")
     else:
         for name in resolve_kvm.KVM_OPTIONS:
             notes.ignore(arguments, name, "no flavor with a virtual machine is built")
@@ -111,6 +114,13 @@ def _check_lock(config: BuildConfig) -> None:
                 f"--locked, and {source} is a file of this machine, which a lock file cannot hold",
                 hint="name a URL with #sha256=DIGEST, or leave out --locked",
             )
+
+
+def _has_type_information(kvm: resolve_kvm.KvmChoice, machines: Iterable[Flavor]) -> bool:
+    """Whether a fragment asks for BTF, which the kernel's build takes another program for."""
+    paths = {*kvm.kernel.fragments, *(path for one in machines for path in one.paths("kernel.fragments"))}
+    settings = (setting for path in sorted(paths) for setting in fragments.read(path))
+    return any(setting.symbol == "DEBUG_INFO_BTF" and setting.value == "y" for setting in settings)
 
 
 def _is_of_kernel_org(one: Flavor) -> bool:

@@ -497,6 +497,31 @@ def test_fragments_are_taken_in_order(source: Path) -> None:
     assert config.kernel_fragments == (source.parent / "b.config", source.parent / "a.config")
 
 
+@pytest.mark.parametrize(
+    ("own", "asked", "options", "needed"),
+    [
+        ("y", "", (), True),
+        ("", "y", (), True),
+        ("n", "n", (), False),
+        ("", "", (), False),
+        ("y", "", ("--with-stage1-flavors=kvm",), False),
+        ("y", "", ("--with-stage1-kernel=prebuilt",), False),
+    ],
+)
+def test_a_kernel_with_type_information_needs_a_program(
+    source: Path, own: str, asked: str, options: tuple[str, ...], needed: bool
+) -> None:
+    """Of a flavor of one's own, or asked for by option; where such a kernel is built at all."""
+    for folder, value in ((source / "flavors/own", own), (source.parent, asked)):
+        (folder / "x.config").write_text(f"CONFIG_DEBUG_INFO_BTF={value}\n" if value else "")
+    with (source / "flavors/own/flavor.toml").open("a") as file:
+        file.write('[kernel]\nfragments = ["x.config"]\n')
+    if "prebuilt" not in "".join(options):
+        options = (*options, "--with-stage1-kernel-config=x.config")
+    resolution, _ = decide(source, "--with-stage1-flavors=own", *options)
+    assert ("BTF" in resolution.purposes) == needed
+
+
 def test_a_repository_that_does_not_answer(tmp_path: Path) -> None:
     assert not resolve_kvm.answers(f"file://{tmp_path}/no-such-repository")
 
