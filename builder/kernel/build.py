@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -177,12 +179,35 @@ def _compile(ctx: StepContext, spec: KernelSpec, unused: tuple[str, ...]) -> Non
 
 @contextlib.contextmanager
 def _plain_directory(scratch: Path) -> Iterator[Path]:
-    """`scratch`, or where the kernel's Makefile would refuse its name a directory that it takes."""
+    """`scratch`, or where the kernel's Makefile would refuse its name a directory that it takes.
+
+    A link in `scratch` leads to that directory: a build that was killed leaves both, and the next one goes on there.
+    """
     if not re.search(r"[\s:]", str(scratch)):
         yield scratch
         return
-    with tempfile.TemporaryDirectory(prefix="mkstage1-kernel-") as name:
-        yield Path(name)
+    link = scratch / "elsewhere"
+    work = _left_behind(link)
+    if not work:
+        work = Path(tempfile.mkdtemp(prefix="mkstage1-kernel-"))
+        link.unlink(missing_ok=True)
+        link.symlink_to(work)
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work)
+        link.unlink()
+
+
+def _left_behind(link: Path) -> Path | None:
+    """Where the link leads: to a directory that nobody else can have made since, or written to."""
+    try:
+        target = link.readlink()
+        state = target.lstat()
+    except OSError:
+        return None
+    own = stat.S_ISDIR(state.st_mode) and state.st_uid == os.geteuid() and not state.st_mode & 0o077
+    return target if own else None
 
 
 def _place_source(ctx: StepContext, spec: KernelSpec, tree: Path) -> list[str]:

@@ -6,8 +6,10 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tarfile
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -126,6 +128,43 @@ def test_directories_with_spaces(tmp_path: Path) -> None:
     source = make_kernel(tmp_path / "a b" / "linux")
     context = build(make_project(tmp_path / "a b", source), tmp_path / "a b" / "step")
     assert (context.output / "bzImage").exists()
+    assert not list(context.scratch.iterdir())
+
+
+def test_a_build_that_is_killed_goes_on_though_its_directory_has_spaces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    source = make_kernel(tmp_path / "a b" / "linux")
+    end = tmp_path / "end"
+    (source / "Makefile").write_text(MAKEFILE.replace("bzImage:\n", f"bzImage:\n\t@sh '{end}'\n"))
+    config = make_project(tmp_path / "a b", source)
+    killed = os.fork()
+    if killed == 0:
+        end.write_text(f"kill -KILL {os.getpid()}; false")
+        build(config, tmp_path / "a b" / "step")
+        os._exit(0)
+    assert os.waitpid(killed, 0)[1] == signal.SIGKILL
+    (left,) = (tmp_path / "tmp").iterdir()
+    (left / "linux/patched").write_text("went on\n")
+    end.write_text("true")
+    context = build(config, tmp_path / "a b" / "step")
+    assert (context.output / "bzImage").exists()
+    assert "went on" in context.log.read_text()
+    assert not list((tmp_path / "tmp").iterdir())
+    assert not list(context.scratch.iterdir())
+
+
+def test_no_directory_of_somebody_else_is_taken(tmp_path: Path) -> None:
+    source = make_kernel(tmp_path / "a b" / "linux")
+    config = make_project(tmp_path / "a b", source)
+    (tmp_path / "others").mkdir(mode=0o755)
+    (tmp_path / "others/patches").write_text("not JSON")
+    scratch = PlainContext(tmp_path / "a b" / "step", config, find(config, "kernel-compile")).scratch
+    (scratch / "elsewhere").symlink_to(tmp_path / "others")
+    assert (build(config, tmp_path / "a b" / "step").output / "bzImage").exists()
+    assert (tmp_path / "others/patches").read_text() == "not JSON"
 
 
 def test_an_archive(tmp_path: Path, source: Path) -> None:
