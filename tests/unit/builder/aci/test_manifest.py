@@ -57,7 +57,15 @@ def test_the_annotations_of_a_flavor_are_added() -> None:
     assert {"name": "example.com/use", "value": "tracing"} in json.loads(data)["annotations"]
 
 
-@pytest.mark.parametrize("name", ["coreos.com/rkt/stage1/run", "Not An Identifier"])
+def test_an_annotation_of_a_flavor_replaces_that_of_the_template() -> None:
+    """Each at its place: the order of the others stays."""
+    plain = stage1_manifest(TEMPLATE, name="example.com/x", version="1", arch="amd64")
+    stop = {"coreos.com/rkt/stage1/stop": "/stop"}
+    data = stage1_manifest(TEMPLATE, name="example.com/x", version="1", arch="amd64", annotations=stop)
+    assert data == plain.replace(b'"/stop_kvm"', b'"/stop"') != plain
+
+
+@pytest.mark.parametrize("name", ["", "Not An Identifier"])
 def test_annotations_that_cannot_be_added(name: str) -> None:
     with pytest.raises(UserError, match=r"with the annotations of the flavor: .*annotation"):
         stage1_manifest(TEMPLATE, name="example.com/x", version="1", arch="amd64", annotations={name: "x"})
