@@ -63,22 +63,23 @@ def remove_groups(uuid: str, pod_directory: Tree) -> None:
             or not group.endswith(_name(uuid))
         ):
             raise UserError(f"{FILE}: {group!r} is no control group of this pod")
-        for folder, _, _ in os.walk(group, topdown=False):
-            _remove(folder)
+        _remove(group)
 
 
-def _remove(folder: str) -> None:
+def _remove(group: str) -> None:
     until = time.monotonic() + _PATIENCE
-    while True:
-        try:
-            os.rmdir(folder)
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            if error.errno != errno.EBUSY or time.monotonic() > until:
-                raise UserError(f"cannot remove the control group {folder}: {error.strerror}") from error
-            _kill(folder)
-            time.sleep(0.01)
+    while os.path.isdir(group):
+        # Anew each time: what is still there may make groups, too.
+        for folder, _, _ in os.walk(group, topdown=False):
+            try:
+                os.rmdir(folder)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                if error.errno != errno.EBUSY or time.monotonic() > until:
+                    raise UserError(f"cannot remove the control group {folder}: {error.strerror}") from error
+                _kill(folder)
+                time.sleep(0.01)
 
 
 def _kill(folder: str) -> None:

@@ -97,7 +97,10 @@ def test_groups_with_processes_that_are_still_there(tmp_path: Path) -> None:
         os.mkdir(below)
         open(below + "/cgroup.procs", "w").write(str(os.getpid()))
         print("up", flush=True)
-        os.execlp("sleep", "sleep", "1000")
+        number = 0
+        while True:
+            number += 1
+            os.mkdir(f"{below}/{number}")
     """
     with subprocess.Popen(
         [sys.executable, "-c", script, UUID],
