@@ -12,7 +12,15 @@ import pytest
 from builder.config import BuildConfig
 from stage0.mounts import unmount_below
 from tests.functional.support import forwarding, variants
-from tests.functional.support.images import Image, NotBuilt, compile_probe, configured_build, find_aci, unpack
+from tests.functional.support.images import (
+    CONTAINER,
+    Image,
+    NotBuilt,
+    compile_probe,
+    configured_build,
+    find_aci,
+    unpack,
+)
 from tests.functional.support.pods import PodMaker, make_pod
 from tests.functional.support.rkt import Rkt
 from tests.functional.support.variants import Variant
@@ -29,12 +37,18 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the variants with KVM of tests that are marked `emulated`, where KVM would have to be emulated.
 
-    $MKSTAGE1_EVERY_VARIANT asks for them there too. Tests that are marked `machine` make no sense in a container.
+    $MKSTAGE1_EVERY_VARIANT asks for them there too. Tests that are marked `machine` make no sense in a container; those
+    marked `cgroup2` run in one on a host with control groups of version 2 besides.
     """
     _deselect(
         config,
         items,
         lambda item: bool(item.get_closest_marker("machine")) and variants.variant_of(item) == variants.CONTAINER,
+    )
+    _deselect(
+        config,
+        items,
+        lambda item: not item.get_closest_marker("cgroup2") and variants.variant_of(item) == variants.CONTAINER_CGROUP2,
     )
     if variants.kvm_works() or os.environ.get("MKSTAGE1_EVERY_VARIANT"):
         return
@@ -79,12 +93,13 @@ def configured() -> BuildConfig:
     params=[
         variants.QEMU_TCG,
         variants.CONTAINER,
+        pytest.param(variants.CONTAINER_CGROUP2, marks=pytest.mark.slow),
         pytest.param(variants.QEMU_KVM, marks=pytest.mark.slow),
         pytest.param(variants.LKVM_KVM, marks=pytest.mark.slow),
     ],
 )
 def variant(request: pytest.FixtureRequest) -> Variant:
-    """Hypervisor and accelerator. Tests with KVM run in the outer guest where KVM does not work here."""
+    """Hypervisor and accelerator, or a container. See `Variant.in_outer_guest` for where its tests run."""
     chosen: Variant = request.param
     return chosen
 
@@ -93,7 +108,7 @@ def variant(request: pytest.FixtureRequest) -> Variant:
 def image(variant: Variant, workdir: Path) -> Image:
     """The image that was built for the variant."""
     found = _image(variant, workdir)
-    if variant == variants.CONTAINER and not variants.containers_work():
+    if variant.hypervisor == CONTAINER and not variants.containers_work():
         pytest.skip("a container needs root, and control groups that can be written to")
     if variant.accel == "kvm" and not variants.kvm_works():
         pytest.skip("KVM does not work here")

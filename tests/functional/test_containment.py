@@ -32,6 +32,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", folder], check=True)
 
 
+@pytest.mark.cgroup2
 @pytest.mark.machine  # a container limits what the host's control groups of version 2 have
 def test_an_app_that_fills_its_memory(image: Image, pod_of: PodMaker) -> None:
     """It is killed at its limit and says so; the other app, with the memory that is its own, goes on until then."""

@@ -85,6 +85,7 @@ def test_environment_of_the_app(pod: Pod) -> None:
     assert answer.stdout.decode() == f"{VALUE}|first|/bin:/srv"
 
 
+@pytest.mark.cgroup2
 def test_control_group_of_the_app(pod: Pod) -> None:
     """In each hierarchy that systemd keeps its services in: two in containers of hosts with both versions."""
     answer = shell(pod, "second", "busybox cat /proc/self/cgroup")

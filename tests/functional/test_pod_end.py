@@ -57,6 +57,7 @@ def memory_when_unlocked(lock: int, process: int) -> int:
         return 0
 
 
+@pytest.mark.cgroup2
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
 def test_a_signal_to_the_pid_ends_the_pod(image: Image, pod_of: PodMaker, number: signal.Signals) -> None:
     """The lock is that of the virtual machine: no helper has it, and it is free when the guest's memory is."""

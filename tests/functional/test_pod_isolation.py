@@ -10,8 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import pytest
 
 from tests.functional.support.console import app_lines
-from tests.functional.support.images import CONTAINER, Image
+from tests.functional.support.images import Image
 from tests.functional.support.pods import App, PodMaker
+from tests.functional.support.variants import CONTAINER, Variant
 
 pytestmark = [pytest.mark.emulated, pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a device")]
 
@@ -23,7 +24,7 @@ Lines = Mapping[str, Sequence[str]]
 
 
 @pytest.fixture(scope="module")
-def lines(image: Image, module_pod_of: PodMaker) -> Iterator[Lines]:
+def lines(image: Image, variant: Variant, module_pod_of: PodMaker) -> Iterator[Lines]:
     """What each app has printed."""
     plain = App(
         "plain",
@@ -40,7 +41,7 @@ def lines(image: Image, module_pod_of: PodMaker) -> Iterator[Lines]:
         },
     )
     # A container can limit what the host's control groups of version 2 have.
-    files = () if image.hypervisor == CONTAINER else ("memory.max", "cpu.max", "cpu.weight")
+    files = () if variant == CONTAINER else ("memory.max", "cpu.max", "cpu.weight")
     limits = [word for name in files for word in ("cat", f"{CGROUP}/{name}")]
     strict = App(
         "strict",
@@ -110,6 +111,7 @@ def test_a_dangerous_call_ends_the_app(lines: Lines) -> None:
     assert lines["status"] == ["159", "159"], "128 and SIGSYS"
 
 
+@pytest.mark.cgroup2
 @pytest.mark.machine
 def test_resources_are_limited_and_visible(lines: Lines) -> None:
     values = [line for line in lines["strict"] if line in ("line [67108864]", "line [25000 100000]", "line [50]")]

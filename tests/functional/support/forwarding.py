@@ -1,4 +1,4 @@
-"""Runs the tests that need KVM inside the outer guest, on a machine where KVM does not work.
+"""Runs the tests of some variants inside the outer guest: those with KVM on a machine where KVM does not work.
 
 A second pytest, with the plugin `tests.functional.support.worker`, runs in the guest for the whole session. Each such
 test is named to it over the channel and its reports come back, so that they appear here as any other test's.
@@ -23,7 +23,7 @@ from tests.functional.support.images import NotBuilt, compile_probe, unpack
 from tests.functional.support.outer import OuterGuest
 from tests.functional.support.outer_kernel import fetch
 from tests.functional.support.packages import Unavailable
-from tests.functional.support.variants import kvm_works, variant_of
+from tests.functional.support.variants import variant_of
 
 START_TIMEOUT = 300.0
 TEST_TIMEOUT = 600.0
@@ -73,7 +73,7 @@ class Forwarder:
 
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
         variant = variant_of(item)
-        if variant is None or variant.accel != "kvm":
+        if variant is None or not variant.in_outer_guest:
             return None
         try:
             unpack(variant.hypervisor, self._workdir)
@@ -85,7 +85,7 @@ class Forwarder:
         except NotBuilt:
             return None
         except Unavailable as missing:
-            item.add_marker(pytest.mark.skip(reason=f"KVM does not work here, and the outer guest cannot: {missing}"))
+            item.add_marker(pytest.mark.skip(reason=f"there is no outer guest: {missing}"))
             return None
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         for report in self._run(item):
@@ -182,7 +182,7 @@ class _Worker:
 
 def _is_forwarded(item: pytest.Item) -> bool:
     variant = variant_of(item)
-    return variant is not None and variant.accel == "kvm"
+    return variant is not None and variant.in_outer_guest
 
 
 def _kernel_cache(workdir: Path) -> Path:
@@ -208,6 +208,6 @@ def _command(files: list[str], workdir: Path) -> str:
 
 
 def install(config: pytest.Config, workdir: Workdir) -> None:
-    """Register the plugin where KVM does not work."""
-    if not kvm_works():
+    """Register the plugin, but not in the outer guest itself."""
+    if WORKDIR_VARIABLE not in os.environ:
         config.pluginmanager.register(Forwarder(workdir), "functional-forwarder")

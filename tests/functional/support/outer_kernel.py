@@ -37,6 +37,7 @@ mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /host/dev/pts
 mount -t tmpfs -o mode=1777 tmpfs /host/dev/shm
 mount -t tmpfs -o mode=755,size=80% tmpfs /host/run
 mount -t cgroup2 cgroup2 /host/sys/fs/cgroup
+echo "+memory +cpu +pids" >/host/sys/fs/cgroup/cgroup.subtree_control
 mkdir -p /host/run/tmp /host/run/home
 cp /command /host/run/command
 exec switch_root /host /bin/sh -c 'sh /run/command; echo "outer: ended with status $?"; echo b >/proc/sysrq-trigger'

@@ -15,17 +15,26 @@ class Variant:
 
     hypervisor: str
     accel: str
+    cgroup2: bool = False
+    """The container is in the outer guest, a host with control groups of version 2 alone."""
 
     def __str__(self) -> str:
-        return f"{self.hypervisor}-{self.accel}" if self.accel else "container"
+        if self.accel:
+            return f"{self.hypervisor}-{self.accel}"
+        return "container-cgroup2" if self.cgroup2 else "container"
+
+    @property
+    def in_outer_guest(self) -> bool:
+        """Its tests cannot run on this machine, but in the outer guest."""
+        return self.cgroup2 or (self.accel == "kvm" and not kvm_works())
 
 
 QEMU_TCG = Variant("qemu", "tcg")
 QEMU_KVM = Variant("qemu", "kvm")
 LKVM_KVM = Variant("lkvm", "kvm")
 CONTAINER = Variant("nspawn", "")
+CONTAINER_CGROUP2 = Variant("nspawn", "", cgroup2=True)
 WITH_KVM = (QEMU_KVM, LKVM_KVM)
-ALL = (QEMU_TCG, CONTAINER, *WITH_KVM)
 
 
 def kvm_works() -> bool:
