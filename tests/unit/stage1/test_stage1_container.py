@@ -90,7 +90,7 @@ def test_groups_with_processes_that_are_still_there(tmp_path: Path) -> None:
     if not os.access("/sys/fs/cgroup", os.W_OK):
         pytest.skip("control groups cannot be made here")
     script = """if True:
-        import os, sys
+        import os, sys, time
         from stage1.container.groups import *
         enter_groups(sys.argv[1], Tree("."))
         below = open("groups").readline().strip() + "/payload"
@@ -101,6 +101,7 @@ def test_groups_with_processes_that_are_still_there(tmp_path: Path) -> None:
         while True:
             number += 1
             os.mkdir(f"{below}/{number}")
+            time.sleep(0.001)
     """
     with subprocess.Popen(
         [sys.executable, "-c", script, UUID],
