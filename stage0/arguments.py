@@ -65,6 +65,8 @@ class App:
     mounts: tuple[Fields, ...] = ()
     isolators: Mapping[str, Fields] = field(default_factory=lambda: MappingProxyType({}))
     """The last isolator that each flag gave: memory, cpu, cpu-shares, caps-retain, ..."""
+    streams: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Where stdin, stdout and stderr lead, of those that were given."""
     annotations: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     user_annotations: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     user_labels: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
@@ -165,6 +167,10 @@ def _isolator(name: str, parse: Callable[[str], Fields]) -> _Setter:
     return lambda app, text: replace(app, isolators={**app.isolators, name: parse(text)})
 
 
+def _stream(name: str) -> _Setter:
+    return lambda app, text: replace(app, streams={**app.streams, name: values.stream_mode(name, text)})
+
+
 def _replace(app: App, key: str, value: Any) -> App:
     changes: dict[str, Any] = {key: value}
     return replace(app, **changes)
@@ -185,6 +191,9 @@ IMAGE_FLAGS: Mapping[str, _Setter] = MappingProxyType(
         "user-annotation": _entry("user_annotations"),
         "user-label": _entry("user_labels"),
         "environment": _entry("environment"),
+        "stdin": _stream("stdin"),
+        "stdout": _stream("stdout"),
+        "stderr": _stream("stderr"),
         "memory": _isolator("memory", values.memory),
         "cpu": _isolator("cpu", values.cpu),
         "cpu-shares": _isolator("cpu-shares", values.cpu_shares),

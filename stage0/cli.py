@@ -15,6 +15,7 @@ EXIT_FAILURE = 254
 """Exit status of rkt's own failures (rkt 1.18 and later); below it are the statuses of apps."""
 
 _COMMANDS = (
+    "attach",
     "cat-manifest",
     "config",
     "enter",

@@ -18,6 +18,9 @@ from stage0.values import Fields
 
 KIND = "PodManifest"
 _MUTABLE = {"name": "coreos.com/rkt/stage1/mutable", "value": "false"}
+_STREAMS = "coreos.com/rkt/stage2/"
+"""What the annotations begin with that say where the streams of an app lead."""
+_STREAM_ORDER = ("stdin", "stdout", "stderr")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z_0-9.-]*")
 _ANY_ADDRESS = "0.0.0.0"
 _CAPABILITIES = ("os/linux/capabilities-retain-set", "os/linux/capabilities-remove-set")
@@ -117,13 +120,14 @@ def _runtime_app(image: AppImage, mounts: Sequence[Fields], environment: Environ
         app["supplementaryGIDs"] = list(given.supplementary_gids)
     app["isolators"] = _isolators(app.get("isolators") or [], given.isolators)
     app["environment"] = _variables(app.get("environment") or [], given.environment, environment)
+    streams = {f"{_STREAMS}{name}": given.streams[name] for name in sorted(given.streams, key=_STREAM_ORDER.index)}
     runtime: Fields = {
         "name": image.name,
         "image": {"name": manifest["name"], "id": image.image_id, "labels": manifest.get("labels")},
         "app": canonical({"app": app})["app"],
         "readOnlyRootFS": given.readonly_rootfs,
         "mounts": _first_of_each_path([*given.mounts, *mounts]),
-        "annotations": [{"name": name, "value": value} for name, value in given.annotations.items()],
+        "annotations": [{"name": name, "value": value} for name, value in {**given.annotations, **streams}.items()],
     }
     if not runtime["image"]["labels"]:
         del runtime["image"]["labels"]

@@ -38,6 +38,7 @@ class EntryPoint(Enum):
     ENTER = "enter"
     GC = "gc"
     STOP = "stop"
+    ATTACH = "attach"
 
 
 class Feature(Enum):
@@ -169,6 +170,18 @@ def execute_enter(
     """Replace this process by the enter entry point. It is taken from the tree store, where no app can reach it."""
     program = stage1.program(rootfs, EntryPoint.ENTER)
     _execute(pod, [str(program), f"--pid={pid}", f"--appname={app}", "--", *command], environment)
+
+
+def execute_attach(
+    pod: Pod, stage1: Stage1, rootfs: Path, *, pid: int, arguments: Sequence[str], path: str
+) -> NoReturn:
+    """Replace this process by the attach entry point. Its environment says how it may enter the pod, and `path`."""
+    environment = {
+        "RKT_STAGE1_ENTERCMD": str(stage1.program(rootfs, EntryPoint.ENTER)),
+        "RKT_STAGE1_ENTERPID": str(pid),
+        "PATH": path,
+    }
+    _execute(pod, [str(stage1.program(rootfs, EntryPoint.ATTACH)), *arguments], environment)
 
 
 def _execute(pod: Pod, argv: list[str], environment: Mapping[str, str]) -> NoReturn:

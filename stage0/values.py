@@ -39,6 +39,14 @@ def boolean(text: str) -> bool:
     return text in _TRUE
 
 
+def stream_mode(stream: str, text: str) -> str:
+    """Where a standard stream of an app leads: --stdin=MODE, --stdout=MODE, --stderr=MODE."""
+    modes = ("null", "stream", "tty") if stream == "stdin" else ("null", "log", "stream", "tty")
+    if text not in modes:
+        raise UserError(f"invalid {stream} mode {text!r}", hint=f"the modes are {', '.join(modes)}")
+    return text
+
+
 def integer(text: str) -> int:
     """A decimal number, perhaps with a sign."""
     if not re.fullmatch(r"[+-]?[0-9]{1,18}", text):

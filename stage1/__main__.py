@@ -1,4 +1,7 @@
-"""Entry point of the launcher: `stage1 run FRONT-PID|gc|stop|enter [flags] [UUID]`, and in the guest `stage1 agent`."""
+"""Entry point of the launcher: `stage1 run FRONT-PID|gc|stop|enter|attach [flags] [UUID]`.
+
+In the guest: `stage1 agent`, and `stage1 streams APP ENDPOINT...`.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +33,18 @@ def dispatch(action: str, words: Sequence[str]) -> int:
         from stage1.enter import enter
 
         return enter(words)
+    elif action == "attach":
+        from stage1.attach.entry import attach
+
+        return attach(words)
     elif action == "agent":
         from stage1.channel.agent import serve
 
         serve(0)
+    elif action == "streams":
+        from stage1.attach.mux import serve as serve_streams
+
+        serve_streams(words[0], words[1:])
     else:
         raise UserError(f"{action}: this image cannot do that")
     return 0

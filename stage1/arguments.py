@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from stage1.attach.endpoints import Endpoint
 from stage1.errors import UserError
 from stage1.name_service import NameService, parse_dns_conf_mode
 from stage1.network.config import Request, parse_requests
@@ -55,6 +56,12 @@ ENTER_FLAGS: Mapping[str, Kind] = {
     "appname": Kind.TEXT,
     # rkt's own helper for other entry points says it so.
     "app": Kind.TEXT,
+}
+ATTACH_FLAGS: Mapping[str, Kind] = {
+    "debug": Kind.SWITCH,
+    "action": Kind.TEXT,
+    "app": Kind.TEXT,
+    **{endpoint.value: Kind.SWITCH for endpoint in Endpoint},
 }
 
 

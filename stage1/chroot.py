@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from stage1.app_root import HOSTS, HOSTS_FALLBACK, RESOLV_CONF, has_content, is_below, prepare_root
 from stage1.arguments import RunArguments
+from stage1.attach.endpoints import endpoints_of
 from stage1.channel.process import NOT_EXECUTABLE, NOT_FOUND, read_environment
 from stage1.errors import UserError, report
 from stage1.executable import find_executable
@@ -68,6 +69,8 @@ def _say_what_is_ignored(app: App, pod: Pod, arguments: RunArguments) -> None:
     if others or not arguments.networks:
         asked = ",".join(others) or "none"
         raise UserError(f"--net={asked}: a pod of this stage1 has the host's network: use --net=host")
+    if endpoints_of(app.streams):
+        raise UserError(f"app {app.name}: nobody can attach to an app of this stage1: use null, log or interactive")
     ignored = {
         "isolators": app.isolators,
         "event handlers": app.event_handlers,

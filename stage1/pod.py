@@ -77,6 +77,10 @@ class StreamMode(Enum):
     LOG = "log"
     INTERACTIVE = "interactive"
     """To the console of the pod."""
+    STREAM = "stream"
+    """To whoever is attached."""
+    TTY = "tty"
+    """To a terminal of the app's own, and so to whoever is attached to that."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,15 @@ def load_pod(uuid: str, pod_directory: Tree, image: Tree) -> Pod:
     declared = [port for app in apps.values() for port in app.ports]
     check_activated_ports(declared)
     return Pod(uuid, tuple(apps.values()), forwarded_ports(manifest.get("ports"), declared))
+
+
+def load_streams(pod_directory: Tree, name: str) -> Mapping[Stream, StreamMode]:
+    """Where the streams of one app lead, by the pod manifest alone. Raises `UserError` where there is no such app."""
+    for entry in typed(read_object(pod_directory, "pod", "pod manifest"), "apps", list, "pod manifest") or []:
+        where = f"app {name}"
+        if text(json_object(entry, where), "name", where) == name:
+            return _streams(read_annotations(entry, where), where)
+    raise UserError(f"the pod has no app {name}")
 
 
 def app_name(name: str) -> str:
@@ -273,9 +286,9 @@ def _streams(noted: Mapping[str, str], where: str) -> dict[Stream, StreamMode]:
         if not mode:
             continue
         if mode not in [known.value for known in StreamMode]:
-            raise UserError(
-                f"{where}: --{stream.value}={mode[:20]}: nothing can be attached to an app in a virtual machine; "
-                "use null, log or interactive"
-            )
+            known_modes = ", ".join(known.value for known in StreamMode)
+            raise UserError(f"{where}: --{stream.value}={mode[:20]}: not one of {known_modes}")
         streams[stream] = StreamMode(mode)
+    if {StreamMode.INTERACTIVE, StreamMode.TTY} <= set(streams.values()):
+        raise UserError(f"{where}: a stream cannot be interactive where another is tty: an app has one terminal")
     return streams

@@ -10,6 +10,7 @@ from ipaddress import IPv4Address
 from stage1.accel import Accel, asked_accel, kvm_problem
 from stage1.app_root import prepare_root, root_settings
 from stage1.arguments import RunArguments, parse_run
+from stage1.attach.endpoints import endpoints_of, stream_service
 from stage1.channel.prepare import make_channel, remove_channel, serves_channel
 from stage1.container.groups import enter_groups
 from stage1.container.network import make_namespace
@@ -45,6 +46,7 @@ from stage1.units import (
     default_target,
     environment_file,
     socket_unit,
+    stream_unit,
 )
 from stage1.users import Identity, add_to_guest, resolve
 from stage1.volume_mounts import mount_volumes
@@ -229,6 +231,8 @@ def write_guest_files(
         units = {f"{UNIT_FOLDER}/{app.name}.service": _app_unit(app, root, identity, arguments, rules)}
         if app.activated_ports:
             units[f"{UNIT_FOLDER}/{app.name}.socket"] = socket_unit(app)
+        if endpoints_of(app.streams) and not arguments.interactive:
+            units[f"{UNIT_FOLDER}/{stream_service(app.name)}"] = stream_unit(app, journal=rules.journal)
         for unit in units:
             _refuse_unit_of_image(image, unit, app.name)
         files |= units

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from stage1.attach.endpoints import FOLDER, TERMINAL, endpoints_of, stream_service
 from stage1.errors import UserError
 from stage1.executable import DEFAULT_PATH
 from stage1.isolators import Settings
@@ -25,9 +26,12 @@ _LINE_LENGTH = 1 << 20
 _SYSTEMD_VARIABLES = ("LANG", "INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_EXEC_PID")
 """What systemd adds to the environment of a service, and an app does not expect."""
 _EVENTS = {Event.PRE_START: "ExecStartPre", Event.POST_STOP: "ExecStopPost"}
-_OUTPUTS = {StreamMode.NULL: "null", StreamMode.INTERACTIVE: "tty"}
+_TERMINALS: Mapping[StreamMode | None, str] = {StreamMode.INTERACTIVE: "tty", StreamMode.TTY: "tty"}
 _LOGS = {True: "journal+console", False: "tty"}
 """Where lines go, by whether there is a journal."""
+_STREAM_SERVICE = "/usr/bin/python3 -I -S -B /usr/lib/stage1/stage1.pyz streams"
+_REST_SECONDS = 10
+"""How long the pod waits, at the end of an app, for those attached to it to take the rest of what it has written."""
 _LISTEN = {"tcp": "ListenStream", "udp": "ListenDatagram"}
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
@@ -99,6 +103,8 @@ def app_unit(
     where = f"app {app.name}"
     image = "".join(character if character.isprintable() else "?" for character in app.image)
     needed = "apps.target systemd-journald.socket" if journal else "apps.target"
+    if endpoints_of(app.streams) and not interactive:
+        needed += f" {stream_service(app.name)}"
     unit = {
         "Description": plain_value(f"Application={app.name} Image={image}".rstrip("\\ "), where),
         "DefaultDependencies": "no",
@@ -119,7 +125,7 @@ def app_unit(
         "EnvironmentFile": f"/{ENVIRONMENT_FOLDER}/{app.name}",
         "UnsetEnvironment": " ".join(name for name in _SYSTEMD_VARIABLES if name not in app.environment),
         "SyslogIdentifier": app.name,
-        **_streams(app.streams, interactive, journal),
+        **_streams(app, interactive, journal),
         **_identity(identity),
     }
     lines = [*service.items(), *isolation, *_commands(app, programs)]
@@ -127,6 +133,32 @@ def app_unit(
     if max(len(line.encode()) for line in text.splitlines()) >= _LINE_LENGTH:
         raise UserError(f"{where}: the arguments are longer than the {_LINE_LENGTH} bytes that systemd takes")
     return text
+
+
+def stream_unit(app: App, *, journal: bool = True) -> str:
+    """The service that holds the streams of an attachable app, from before its start until after its end."""
+    names = " ".join(endpoint.value for endpoint in endpoints_of(app.streams))
+    unit = {
+        "Description": f"Streams of application {app.name}",
+        "DefaultDependencies": "no",
+        # The pod does not end before those who are attached have all that the app has written.
+        "Requires": "apps.target",
+        "After": "apps.target",
+        "StopWhenUnneeded": "yes",
+    }
+    service = {
+        # Not a slice of its own, which systemd makes for every template.
+        "Slice": "system.slice",
+        "Type": "notify",
+        "ExecStart": f"{_STREAM_SERVICE} {app.name} {names}",
+        "TimeoutStartSec": "infinity",
+        "TimeoutStopSec": str(_REST_SECONDS),
+        "StandardInput": "null",
+        "StandardOutput": "null",
+        "StandardError": _LOGS[journal],
+        "SyslogIdentifier": app.name,
+    }
+    return f"{MARK}\n[Unit]\n{_section(unit.items())}\n[Service]\n{_section(service.items())}"
 
 
 def socket_unit(app: App) -> str:
@@ -159,16 +191,23 @@ def _command(app: App, executable: str, arguments: tuple[str, ...]) -> str:
     return " ".join(quote_argument(word) for word in (executable, *arguments[1:]))
 
 
-def _streams(streams: Mapping[Stream, StreamMode], interactive: bool, journal: bool) -> Mapping[str, str]:
+def _streams(app: App, interactive: bool, journal: bool) -> Mapping[str, str]:
     if interactive:
         return {"StandardInput": "tty", "StandardOutput": "tty", "StandardError": "tty"}
-    standard_input = streams.get(Stream.INPUT)
-    outputs = {**_OUTPUTS, StreamMode.LOG: _LOGS[journal]}
-    return {
-        "StandardInput": "tty" if standard_input is StreamMode.INTERACTIVE else "null",
-        "StandardOutput": outputs[streams.get(Stream.OUTPUT, StreamMode.LOG)],
-        "StandardError": outputs[streams.get(Stream.ERROR, StreamMode.LOG)],
-    }
+    folder = f"{FOLDER}/{app.name}"
+    own_terminal = StreamMode.TTY in app.streams.values()
+    inputs = {**_TERMINALS, StreamMode.STREAM: f"file:{folder}/{Stream.INPUT.value}"}
+    settings = {"StandardInput": inputs.get(app.streams.get(Stream.INPUT), "null")}
+    for name, stream in {"StandardOutput": Stream.OUTPUT, "StandardError": Stream.ERROR}.items():
+        outputs = {
+            **_TERMINALS,
+            StreamMode.NULL: "null",
+            # "tty" is the app's own terminal then.
+            StreamMode.LOG: "file:/dev/console" if own_terminal and not journal else _LOGS[journal],
+            StreamMode.STREAM: f"file:{folder}/{stream.value}",
+        }
+        settings[name] = outputs[app.streams.get(stream, StreamMode.LOG)]
+    return settings | ({"TTYPath": f"{folder}/{TERMINAL}"} if own_terminal else {})
 
 
 def _identity(identity: Identity) -> Mapping[str, str]:

@@ -25,13 +25,14 @@ def stage1_manifest(
 ) -> bytes:
     """Render a manifest, set `annotations` in it, and return it as canonical JSON: sorted keys, no spaces, UTF-8.
 
-    Raises `UserError` for faults in the template and for whatever the schema or the role of the image forbids.
+    An empty annotation takes that of the template away. Raises `UserError` for faults in the template and for whatever
+    the schema or the role of the image forbids.
     """
     text = render(template, {"name": name, "version": version, "arch": arch})
     manifest = parse_manifest(text.encode(), str(template))
     if annotations:
         all_of_them = {item["name"]: item["value"] for item in manifest.get("annotations") or ()} | dict(annotations)
-        manifest["annotations"] = [{"name": key, "value": value} for key, value in all_of_them.items()]
+        manifest["annotations"] = [{"name": key, "value": value} for key, value in all_of_them.items() if value]
         parse_manifest(json.dumps(manifest).encode(), f"{template} with the annotations of the flavor")
     for key in ("app", "dependencies"):
         if manifest.get(key):

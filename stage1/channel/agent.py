@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import select
-import signal
 import time
-from collections.abc import Generator, Iterator
 from contextlib import suppress
 
+from stage1.attach.connect import connect
 from stage1.channel.frames import (
+    NOT_YET,
     READY,
     START,
-    WINDOW,
     Decoder,
     Kind,
     ProtocolError,
@@ -20,130 +18,14 @@ from stage1.channel.frames import (
     Woken,
     credit_payload,
     frame,
-    read_credit,
-    read_size,
 )
-from stage1.channel.process import Process, resize, start
+from stage1.channel.process import Ends, main_process, resize, start
+from stage1.channel.session import AttachedSession, ProgramSession, Session
 from stage1.channel.stream import Stream
 
 _PARTIAL_SECONDS = 20.0
 """How long a frame may take to come: a broker that was killed never completes its last one."""
 _START_SECONDS = 60.0
-
-
-class Session:
-    """A program, and what is under way to it and from it."""
-
-    def __init__(self, process: Process) -> None:
-        self.process = process
-        self.ended = os.pidfd_open(process.pid)
-        self._credit = WINDOW
-        self._input = bytearray()
-        self._input_ended = False
-        self._input_open = True
-        self._outputs = dict(process.outputs)
-        self._status: int | None = None
-        self._dropping = False
-        os.set_blocking(process.input, False)
-        for descriptor in process.outputs:
-            os.set_blocking(descriptor, False)
-
-    def wants(self) -> Iterator[tuple[int, int]]:
-        """The descriptors to wait for, and what for."""
-        if self._status is None:
-            yield self.ended, select.POLLIN
-        reading = self._outputs if self._credit > 0 or self._dropping else {}
-        for descriptor in reading:
-            writing = select.POLLOUT if descriptor == self.process.input and self._input else 0
-            yield descriptor, select.POLLIN | writing
-        if self._input and self._input_open and self.process.input not in reading:
-            yield self.process.input, select.POLLOUT
-
-    def take(self, kind: Kind, payload: bytes) -> None:
-        """A frame for this session. Raises `ProtocolError`."""
-        if kind is Kind.INPUT:
-            self._input += payload
-            self._input_ended = self._input_ended or not payload
-        elif kind is Kind.CREDIT:
-            self._credit += read_credit(payload)
-        elif kind is Kind.RESIZE and self.process.terminal:
-            with suppress(OSError):
-                resize(self.process.input, *read_size(payload))
-
-    def hang_up(self) -> None:
-        """Tell the program and those that it started that nobody is there any more.
-
-        What they still write to pipes is to be taken and dropped: a pipe without a reader would kill them before they
-        have handled the signal.
-        """
-        if self._status is None:
-            with suppress(OSError):
-                os.killpg(self.process.pid, signal.SIGHUP)
-        if self._input_open:
-            self._input_open = False
-            self._outputs.pop(self.process.input, None)
-            os.close(self.process.input)
-        self._input.clear()
-        self._dropping = True
-
-    def advance(self) -> Iterator[tuple[Kind, bytes]]:
-        """Pass on what can be passed on without waiting; the frames for the host. The last one is `EXIT`."""
-        if self._dropping:
-            self._credit = WINDOW
-        written = self._write_input()
-        if written:
-            yield Kind.CREDIT, credit_payload(written)
-        if self._status is None and select.select([self.ended], [], [], 0)[0]:
-            code = os.waitstatus_to_exitcode(os.waitpid(self.process.pid, 0)[1])
-            self._status = code if code >= 0 else 128 - code
-        drained = yield from self._read_outputs()
-        if self._status is not None and drained:
-            yield Kind.EXIT, bytes((self._status,))
-
-    def _write_input(self) -> int:
-        written = 0
-        try:
-            while self._input and self._input_open:
-                count = os.write(self.process.input, self._input[:WINDOW])
-                del self._input[:count]
-                written += count
-        except BlockingIOError:
-            return written
-        except OSError:
-            # The program has closed its standard input: the rest goes nowhere, and the host may send on.
-            written += len(self._input)
-            self._input.clear()
-        if self._input_ended and not self._input and self._input_open and not self.process.terminal:
-            self._input_open = False
-            os.close(self.process.input)
-        return written
-
-    def _read_outputs(self) -> Generator[tuple[Kind, bytes], None, bool]:
-        """Read what the credit allows; true when nothing more can be read now."""
-        for descriptor, kind in list(self._outputs.items()):
-            while self._credit > 0:
-                try:
-                    data = os.read(descriptor, min(self._credit, WINDOW))
-                except BlockingIOError:
-                    break
-                except OSError:
-                    data = b""
-                if not data:
-                    del self._outputs[descriptor]
-                    if descriptor != self.process.input:
-                        os.close(descriptor)
-                    break
-                self._credit -= len(data)
-                yield kind, data
-            else:
-                return False
-        return True
-
-    def close(self) -> None:
-        """Close every descriptor that is still open."""
-        inputs = {self.process.input} if self._input_open else set()
-        for descriptor in {self.ended, *self._outputs} | inputs:
-            os.close(descriptor)
 
 
 class Agent:
@@ -177,26 +59,35 @@ class Agent:
         self._left += self._sessions.values()
         self._sessions.clear()
         while self._left:
+            self._advance_left()
             poll = select.poll()
             for session in self._left:
                 for descriptor, events in session.wants():
                     poll.register(descriptor, events)
-            poll.poll()
-            for session in self._left[:]:
-                if any(kind is Kind.EXIT for kind, _ in session.advance()):
-                    session.close()
-                    self._left.remove(session)
+            if self._left:
+                poll.poll()
 
     def _take(self, kind: Kind, number: int, payload: bytes) -> None:
         session = self._sessions.get(number)
         if kind is Kind.OPEN and session is None:
-            self._sessions[number] = Session(start(Request.decode(payload)))
+            self._open(number, Request.decode(payload))
         elif session is not None and kind is Kind.CLOSE:
             session.hang_up()
             self._left.append(self._sessions.pop(number))
             self._channel.send(frame(Kind.EXIT, number, b"\0"))
         elif session is not None:
             session.take(kind, payload)
+
+    def _open(self, number: int, request: Request) -> None:
+        if not request.endpoints:
+            self._sessions[number] = ProgramSession(start(request))
+            return
+        ends = attached(request)
+        if ends is None:
+            self._channel.send(frame(Kind.EXIT, number, bytes((NOT_YET,))))
+            return
+        self._sessions[number] = AttachedSession(ends)
+        self._channel.send(frame(Kind.CREDIT, number, credit_payload(0)))
 
     def _advance(self) -> None:
         for number, session in list(self._sessions.items()):
@@ -205,6 +96,9 @@ class Agent:
                 if kind is Kind.EXIT:
                     session.close()
                     del self._sessions[number]
+        self._advance_left()
+
+    def _advance_left(self) -> None:
         for session in self._left[:]:
             if any(kind is Kind.EXIT for kind, _ in session.advance()):
                 session.close()
@@ -226,6 +120,22 @@ class Agent:
                 poll.register(descriptor, events)
         poll.poll(1000 if self._decoder.partial else None)
         self._channel.flush()
+
+
+def attached(request: Request) -> Ends | None:
+    """Connect to the streams of an app, and give its terminal the size of the host's; None where it does not run.
+
+    What is typed before it runs would be lost: the end of a pre-start handler hangs the terminal up.
+    """
+    if not main_process(request.app):
+        return None
+    try:
+        ends = connect(request.app, request.endpoints)
+    except (FileNotFoundError, ConnectionRefusedError):
+        return None
+    if ends.terminal is not None and request.terminal:
+        resize(ends.terminal, request.rows, request.columns)
+    return ends
 
 
 def serve(descriptor: int) -> None:

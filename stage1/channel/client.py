@@ -28,12 +28,15 @@ from stage1.errors import UserError
 
 _INPUT, _OUTPUTS = 0, {Kind.OUTPUT: 1, Kind.ERRORS: 2}
 _ENDED = "the pod has ended"
+_DETACH = b"\x10\x11"
+"""Ctrl-p Ctrl-q: who is attached with a terminal leaves, and the app runs on."""
 
 
 def run_session(connection: socket.socket, request: Request, *, with_input: bool = True) -> int:
     """Run a program with our standard streams to its end; its exit status. Raises `UserError`.
 
-    Where it has a terminal, ours is raw until its end, and its size follows the size of ours.
+    Where it has a terminal, ours is raw until its end, and its size follows the size of ours. So it is with the streams
+    of an app; leaving them is status 0.
     """
     payload = request.encode()
     if len(payload) > PAYLOAD // 2:
@@ -41,7 +44,7 @@ def run_session(connection: socket.socket, request: Request, *, with_input: bool
     with _terminal(request.terminal) as resized:
         with suppress(ConnectionError):  # why nobody takes it is still to be read
             connection.sendall(frame(Kind.OPEN, 0, payload))
-        return _Session(connection, resized, with_input=with_input).run()
+        return _Session(connection, request, resized, with_input=with_input).run()
 
 
 def terminal_size() -> tuple[int, int]:
@@ -64,7 +67,8 @@ def _terminal(wanted: bool) -> Iterator[int | None]:
     signal.signal(signal.SIGWINCH, lambda *_: None)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     try:
-        tty.setraw(_INPUT)
+        # What was typed before is kept.
+        tty.setraw(_INPUT, termios.TCSADRAIN)
         yield reading
     finally:
         termios.tcsetattr(_INPUT, termios.TCSADRAIN, before)
@@ -75,19 +79,24 @@ def _leave(number: int, _: object) -> None:
 
 
 class _Session:
-    def __init__(self, connection: socket.socket, resized: int | None, *, with_input: bool) -> None:
+    def __init__(self, connection: socket.socket, request: Request, resized: int | None, *, with_input: bool) -> None:
         self._connection = connection
         self._resized = resized
         self._decoder = Decoder()
         self._credit = WINDOW
         self._input_ended = not with_input
+        self._detachable = request.terminal and bool(request.endpoints)
+        self._attaching = bool(request.endpoints)
+        """Whether nothing may be typed yet."""
+        self._held = b""
+        """A key that waits for the next one, which may complete `_DETACH`."""
 
     def run(self) -> int:
         """Pass everything on until the program has ended; its exit status."""
         while True:
             poll = select.poll()
             poll.register(self._connection, select.POLLIN)
-            if self._credit > 0 and not self._input_ended:
+            if self._credit > 0 and not self._input_ended and not self._attaching:
                 poll.register(_INPUT, select.POLLIN)
             if self._resized is not None:
                 poll.register(self._resized, select.POLLIN)
@@ -96,8 +105,8 @@ class _Session:
                 if self._resized in ready and self._resized is not None:
                     os.read(self._resized, 4096)
                     self._send(Kind.RESIZE, size_payload(*terminal_size()))
-                if _INPUT in ready:
-                    self._read_input()
+                if _INPUT in ready and self._read_input():
+                    return 0
             except ConnectionError:
                 # What has come before the end is still to be read.
                 self._input_ended = True
@@ -109,14 +118,22 @@ class _Session:
     def _send(self, kind: Kind, payload: bytes) -> None:
         self._connection.sendall(frame(kind, 0, payload))
 
-    def _read_input(self) -> None:
+    def _read_input(self) -> bool:
+        """Pass on what was typed; true where that says to leave."""
         try:
             data = os.read(_INPUT, self._credit)
         except OSError:
             data = b""
         self._credit -= len(data)
         self._input_ended = not data
-        self._send(Kind.INPUT, data)
+        left = b""
+        if self._detachable:
+            data, left, _ = (self._held + data).partition(_DETACH)
+            self._held = _DETACH[:1] if data.endswith(_DETACH[:1]) and not self._input_ended else b""
+            data = data.removesuffix(self._held)
+        if data or self._input_ended:
+            self._send(Kind.INPUT, data)
+        return bool(left)
 
     def _receive(self) -> int | None:
         try:
@@ -129,6 +146,7 @@ class _Session:
                     with suppress(ConnectionError):
                         self._send(Kind.CREDIT, credit_payload(len(payload)))
                 elif kind is Kind.CREDIT:
+                    self._attaching = False
                     self._credit = min(self._credit + read_credit(payload), WINDOW)
                 elif kind is Kind.EXIT:
                     return payload[0] if payload else 0

@@ -12,6 +12,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from enum import IntEnum
+from typing import Any
 
 WAKE = b"\n"
 READY = b"\n\0stage1 guest 1\0\n"
@@ -19,6 +20,8 @@ START = b"\n\0stage1 host 1\0\n"
 
 WINDOW = 8192
 """Bytes of one direction of a session that may be under way."""
+NOT_YET = 75
+"""Exit status of a session that is to be attached to an app which does not run yet, or no more (EX_TEMPFAIL)."""
 PAYLOAD = 256 << 10
 """The longest payload, in bytes; only `OPEN` comes near it."""
 
@@ -39,7 +42,7 @@ class Kind(IntEnum):
     CLOSE = 4
     """To the guest: whoever asked for the session has gone."""
     CREDIT = 5
-    """Both ways: so many bytes were passed on."""
+    """Both ways: so many bytes were passed on. To somebody who attaches first 0: now something may be typed."""
     OUTPUT = 17
     ERRORS = 18
     """To the host: bytes of standard output, of standard error."""
@@ -59,7 +62,7 @@ class Woken(Exception):
 
 @dataclass(frozen=True)
 class Request:
-    """The program that a session runs."""
+    """The program that a session runs, or the streams that it is attached to."""
 
     app: str
     """Name of the app in whose root it runs; empty for the guest's own."""
@@ -70,6 +73,8 @@ class Request:
     """Type of the terminal, $TERM."""
     rows: int = 0
     columns: int = 0
+    endpoints: tuple[str, ...] = ()
+    """Those of the app's streams that the session is attached to; then there is no program."""
 
     def encode(self) -> bytes:
         """The payload of `OPEN`."""
@@ -78,8 +83,9 @@ class Request:
     @classmethod
     def decode(cls, payload: bytes) -> Request:
         """The request in the payload of `OPEN`."""
-        fields = json.loads(payload)
-        return cls(**{**fields, "arguments": tuple(fields["arguments"])})
+        fields: dict[str, Any] = json.loads(payload)
+        texts = {name: tuple(fields[name]) for name in ("arguments", "endpoints")}
+        return cls(**{**fields, **texts})
 
 
 def frame(kind: Kind, session: int, payload: bytes = b"") -> bytes:

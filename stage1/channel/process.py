@@ -26,13 +26,21 @@ NOT_EXECUTABLE = 126
 
 
 @dataclass(frozen=True)
+class Ends:
+    """Descriptors of a session's streams: what is typed goes to `input`, what is read from `outputs` is of a kind."""
+
+    input: int
+    outputs: Mapping[int, Kind]
+    terminal: int | None
+    """The terminal whose size follows that of the host's; None without one."""
+
+
+@dataclass(frozen=True)
 class Process:
     """A program that was started, and our ends of its standard streams."""
 
     pid: int
-    input: int
-    outputs: Mapping[int, Kind]
-    terminal: bool
+    ends: Ends
 
 
 def start(request: Request) -> Process:
@@ -40,17 +48,17 @@ def start(request: Request) -> Process:
     if request.terminal:
         master, slave = os.openpty()
         resize(master, request.rows, request.columns)
-        inner, process_ends = (slave, slave, slave), (master, {master: Kind.OUTPUT})
+        inner, ends = (slave, slave, slave), Ends(master, {master: Kind.OUTPUT}, master)
     else:
         (in_read, in_write), (out_read, out_write), (err_read, err_write) = os.pipe(), os.pipe(), os.pipe()
         inner = (in_read, out_write, err_write)
-        process_ends = (in_write, {out_read: Kind.OUTPUT, err_read: Kind.ERRORS})
+        ends = Ends(in_write, {out_read: Kind.OUTPUT, err_read: Kind.ERRORS}, None)
     pid = os.fork()
     if pid == 0:
         _become(request, inner)
     for descriptor in set(inner):
         os.close(descriptor)
-    return Process(pid, *process_ends, terminal=request.terminal)
+    return Process(pid, ends)
 
 
 def resize(terminal: int, rows: int, columns: int) -> None:
@@ -102,7 +110,7 @@ def _enter(app: str) -> None:
     if not app:
         os.chdir("/")
         return
-    main = _main_process(app)
+    main = main_process(app)
     if not main:
         os.chroot(f"/{APPS_FOLDER}/{app}/rootfs")
         os.chdir("/")
@@ -123,7 +131,8 @@ def _enter(app: str) -> None:
     os.chdir("/")
 
 
-def _main_process(app: str) -> int:
+def main_process(app: str) -> int:
+    """The process of an app, 0 while it has none."""
     command = ["/usr/bin/systemctl", "show", "--property=MainPID", "--value", "--", f"{app}.service"]
     answer = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     return int(answer.stdout or b"0")

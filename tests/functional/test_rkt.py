@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -59,6 +61,31 @@ def test_a_running_pod_is_seen_entered_stopped_and_collected(rkt: Rkt, app: Path
     assert rkt.decoded("list")[0]["state"] == "exited garbage"
     assert rkt("gc", "--grace-period=0s").stdout == f'Garbage collecting pod "{uuid}"\n'
     assert (rkt("list", "--no-legend").stdout, mounted_below(rkt.data)) == ("", [])
+
+
+@pytest.mark.emulated
+def test_attached(rkt: Rkt, app: Path) -> None:
+    saved = rkt.place / "uuid"
+    flags = ("--net=none", f"--uuid-file-save={saved}")
+    modes = ("--stdin=stream", "--stdout=stream", "--stderr=stream")
+    with rkt.start(UNSIGNED, "run", *flags, app, *modes, "--", "read", "say", "done") as running:
+        until = time.monotonic() + TIMEOUT
+        while "running" not in rkt("list").stdout and time.monotonic() < until:
+            time.sleep(0.1)
+        uuid = saved.read_text()
+        assert rkt("attach", "--mode=list", uuid).lines() == ["stdin", "stdout", "stderr"]
+        assert "no endpoint tty" in rkt("attach", "--mode=tty", uuid, status=254).stderr
+        attached = subprocess.run(
+            rkt.argv("attach", uuid[:8]),
+            cwd=rkt.place,
+            input="typed\n",
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+        )
+        assert attached.returncode == 0, attached
+        assert [line for line in attached.stdout.splitlines() if "up" not in line] == ["read [typed]", "done"]
+        assert running.wait().status == 0
 
 
 @pytest.mark.emulated

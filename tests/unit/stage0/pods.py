@@ -17,7 +17,7 @@ from tests.unit.stage0.acis import aci, folder, item, manifest
 
 ROOT = Path(__file__).parents[3]
 NAME = "coreos.com/rkt/stage1-recording"
-_ENTRY_POINTS = ("run", "enter", "gc", "stop")
+_ENTRY_POINTS = ("run", "enter", "gc", "stop", "attach")
 _PROGRAM = """\
 #!{python} -IS
 import fcntl, json, os, sys, time

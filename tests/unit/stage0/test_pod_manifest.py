@@ -114,6 +114,23 @@ def make(*apps: AppImage, environment: Environment = NOTHING, **fields: Any) -> 
     return pod_manifest(apps, environment=environment, ids=(0, 0), **given_fields)
 
 
+def test_modes_of_streams_become_annotations() -> None:
+    found = parse("app", "--stderr=stream", "--annotation=x=y", "--stdin=tty", "--stdin=null", "--stdout=log")
+    (app,) = make(image(found.apps[0]))["apps"]
+    assert [(each["name"], each["value"]) for each in app["annotations"]] == [
+        ("x", "y"),
+        ("coreos.com/rkt/stage2/stdin", "null"),
+        ("coreos.com/rkt/stage2/stdout", "log"),
+        ("coreos.com/rkt/stage2/stderr", "stream"),
+    ]
+
+
+@pytest.mark.parametrize("flag", ["stdin=log", "stdout=interactive", "stderr="])
+def test_modes_that_a_stream_does_not_have(flag: str) -> None:
+    with pytest.raises(UserError, match=r"invalid std(in|out|err) mode"):
+        parse("app", f"--{flag}")
+
+
 def test_the_manifest_is_that_of_the_original() -> None:
     found = parse(*COMMAND_LINE, "--foo <&>", "---", "noapp", "--exec", "/bin/sh", "--", "-c", "x")
     made = make(

@@ -12,11 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.errors import UserError
+from stage0.commands.attach import attach_arguments
 from stage0.insecure import Insecure
 from stage0.stage1 import EntryPoint, RunOptions, Stage1, run_arguments
 from tests.unit.stage0.acis import aci, manifest
 from tests.unit.stage0.pods import Rkt
 
+NO_STREAMS = ["--stdin=false", "--stdout=false", "--stderr=false"]
 EVERYTHING = RunOptions(
     debug=True,
     net=("default", "a:b=c;d=e"),
@@ -142,6 +144,15 @@ def test_a_running_pod_is_entered_and_stopped(rkt: Rkt, tmp_path: Path) -> None:
         assert call.cwd == str(rkt.pods / "run" / uuid)
         assert 'assuming "/bin/bash"' in rkt("enter", "--app=app", uuid)[1]
         assert "app other is not present" in rkt("enter", "--app=other", uuid, status=254)[1]
+        rkt("attach", "--mode=stdin,stderr", uuid)
+        (call,) = rkt.calls("attach")
+        flags = ["--tty-in=false", "--tty-out=false", "--stdin=true", "--stdout=false", "--stderr=true"]
+        assert call.argv[1:] == ["--action=custom-attach", *flags, "--app=app", "--debug=false"]
+        assert call.cwd == str(rkt.pods / "run" / uuid)
+        assert {name: call.environment[name] for name in ("RKT_STAGE1_ENTERCMD", "RKT_STAGE1_ENTERPID")} == {
+            "RKT_STAGE1_ENTERCMD": call.argv[0].replace("/attach", "/enter"),
+            "RKT_STAGE1_ENTERPID": str(process.pid),
+        }
         assert rkt("stop", "--force", uuid)[0] == f'"{uuid}"\n'
         (call,) = rkt.calls("stop")
         assert (call.argv[1:], call.cwd) == (["--force", uuid], str(rkt.pods / "run" / uuid))
@@ -152,6 +163,34 @@ def test_a_running_pod_is_entered_and_stopped(rkt: Rkt, tmp_path: Path) -> None:
     assert "state=exited" in rkt("status", "--wait", uuid)[0]
     assert "is already stopped" in rkt("stop", uuid)[0]
     assert "isn't currently running" in rkt("enter", uuid, "ls", status=254)[1]
+    assert "isn't currently running" in rkt("attach", uuid, status=254)[1]
+
+
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [
+        ("auto", ["--action=auto-attach"]),
+        ("", ["--action=auto-attach"]),
+        ("list", ["--action=list"]),
+        ("tty", ["--action=custom-attach", "--tty-in=true", "--tty-out=true", *NO_STREAMS]),
+        ("tty-out", ["--action=custom-attach", "--tty-in=false", "--tty-out=true", *NO_STREAMS]),
+    ],
+)
+def test_modes_of_attach(mode: str, words: list[str]) -> None:
+    assert attach_arguments(mode) == words
+
+
+@pytest.mark.parametrize(
+    ("mode", "message"),
+    [
+        ("stdin,keyboard", "unknown endpoint 'keyboard'"),
+        ("stdin,", "unknown endpoint ''"),
+        ("tty-in,stdout", "cannot simultaneously attach TTY and streams"),
+    ],
+)
+def test_modes_of_attach_that_make_no_sense(mode: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        attach_arguments(mode)
 
 
 def test_a_pod_is_run_once(rkt: Rkt) -> None:

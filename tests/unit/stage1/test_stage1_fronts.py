@@ -60,7 +60,9 @@ def test_init_passes_its_own_pid_and_all_words(pod: Path, shell: list[str]) -> N
 
 
 @pytest.mark.parametrize("shell", SHELLS)
-@pytest.mark.parametrize(("entry", "action"), [("gc", "gc"), ("stop_kvm", "stop"), ("enter_kvm", "enter")])
+@pytest.mark.parametrize(
+    ("entry", "action"), [("gc", "gc"), ("stop_kvm", "stop"), ("enter_kvm", "enter"), ("attach", "attach")]
+)
 def test_the_other_entry_points(pod: Path, shell: list[str], entry: str, action: str) -> None:
     assert start(pod, shell, entry, "--force", UUID, end=3).returncode == 3
     assert (pod / "loader.log").read_text().strip().endswith(f"stage1.pyz {action} --force {UUID}")

@@ -151,7 +151,19 @@ def test_what_annotations_of_the_image_say(directory: PodDirectory) -> None:
 @pytest.mark.parametrize(
     ("entry", "text"),
     [
-        ({"annotations": [{"name": "coreos.com/rkt/stage2/stdout", "value": "stream"}]}, "nothing can be attached"),
+        (
+            {"annotations": [{"name": "coreos.com/rkt/stage2/stdout", "value": "file"}]},
+            "--stdout=file: not one of null",
+        ),
+        (
+            {
+                "annotations": [
+                    {"name": "coreos.com/rkt/stage2/stdin", "value": "tty"},
+                    {"name": "coreos.com/rkt/stage2/stdout", "value": "interactive"},
+                ]
+            },
+            "an app has one terminal",
+        ),
         ({"annotations": [5]}, "a JSON object is expected"),
         ({"readOnlyRootFS": "yes"}, "must be a JSON boolean"),
         ({"mounts": [{"volume": "none", "path": "/x"}]}, "the pod has no volume 'none'"),

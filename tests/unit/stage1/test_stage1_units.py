@@ -18,6 +18,7 @@ from stage1.units import (
     quote_argument,
     quote_variable,
     socket_unit,
+    stream_unit,
 )
 from stage1.users import Identity
 
@@ -181,6 +182,34 @@ def test_streams() -> None:
         "journal+console",
     )
     assert settings(app_unit(APP, ROOT, Programs("/web", ()), [], interactive=False))["StandardInput"] == "null"
+
+
+@pytest.mark.parametrize(
+    ("modes", "journal", "expected"),
+    [
+        (("tty", "tty", "log"), True, ("tty", "tty", "journal+console")),
+        # Without a journal lines go to the pod's console, and not to the app's terminal.
+        (("tty", "tty", "log"), False, ("tty", "tty", "file:/dev/console")),
+        (
+            ("stream", "log", "stream"),
+            True,
+            ("file:/run/stage1/attach/web-1/stdin", "journal+console", "file:/run/stage1/attach/web-1/stderr"),
+        ),
+    ],
+)
+def test_streams_that_one_attaches_to(modes: tuple[str, ...], journal: bool, expected: tuple[str, ...]) -> None:
+    app = dataclasses.replace(APP, streams=dict(zip(Stream, map(StreamMode, modes), strict=True)))
+    unit = app_unit(app, ROOT, Programs("/web", ()), [], interactive=False, journal=journal)
+    found = settings(unit)
+    assert (found["StandardInput"], found["StandardOutput"], found["StandardError"]) == expected
+    assert found.get("TTYPath") == ("/run/stage1/attach/web-1/tty" if "tty" in modes else None)
+    assert "attach@web-1.service" in found["Requires"] and "attach@web-1.service" in found["After"]
+    service = settings(stream_unit(app, journal=journal))
+    assert service["ExecStart"].endswith(
+        "stage1.pyz streams web-1 " + ("tty-in tty-out" if "tty" in modes else "stdin stderr")
+    )
+    # The pod's console takes the place of all of them.
+    assert "attach@" not in app_unit(app, ROOT, Programs("/web", ()), [], interactive=True, journal=journal)
 
 
 def test_an_app_that_notifies() -> None:

@@ -27,7 +27,7 @@ def tree(tmp_path: Path) -> Path:
     root = tmp_path / "tree"
     for directory in ("opt/stage2", "rkt/env", "rkt/status", "usr/bin"):
         (root / directory).mkdir(parents=True)
-    for program in ("init", "enter_kvm", "gc", "stop_kvm"):
+    for program in ("init", "enter_kvm", "gc", "stop_kvm", "attach"):
         (root / program).write_text("#!/bin/sh\n")
         (root / program).chmod(0o755)
     (root / "usr/bin/app").write_bytes(b"\x7fELF" + bytes(5000))

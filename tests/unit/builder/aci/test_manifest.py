@@ -26,6 +26,7 @@ def test_the_manifest_of_the_kvm_flavor() -> None:
         "enter": "/enter_kvm",
         "gc": "/gc",
         "stop": "/stop_kvm",
+        "attach": "/attach",
         "interface-version": "6",
     }
 
@@ -63,6 +64,12 @@ def test_an_annotation_of_a_flavor_replaces_that_of_the_template() -> None:
     stop = {"coreos.com/rkt/stage1/stop": "/stop"}
     data = stage1_manifest(TEMPLATE, name="example.com/x", version="1", arch="amd64", annotations=stop)
     assert data == plain.replace(b'"/stop_kvm"', b'"/stop"') != plain
+
+
+def test_an_empty_annotation_of_a_flavor_takes_that_of_the_template_away() -> None:
+    attach = {"coreos.com/rkt/stage1/attach": ""}
+    data = stage1_manifest(TEMPLATE, name="example.com/x", version="1", arch="amd64", annotations=attach)
+    assert b"attach" not in data
 
 
 @pytest.mark.parametrize("name", ["", "Not An Identifier"])

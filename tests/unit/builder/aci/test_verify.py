@@ -27,7 +27,7 @@ USER = "Release <release@example.com>"
 def parts(manifest: bytes) -> Parts:
     """The entries of a good image."""
     directories = ("rootfs", "rootfs/opt", "rootfs/opt/stage2", "rootfs/rkt", "rootfs/rkt/env", "rootfs/rkt/status")
-    programs = ("init", "enter_kvm", "gc", "stop_kvm")
+    programs = ("init", "enter_kvm", "gc", "stop_kvm", "attach")
     return [
         entry("manifest", manifest),
         *(directory(name) for name in directories),
