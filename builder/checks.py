@@ -37,6 +37,7 @@ class Kind(Enum):
     HEADER = "header"
     STATIC = "static"
     MODULE = "module"
+    FILE = "file"
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,13 @@ class Requirement:
     @property
     def label(self) -> str:
         """The requirement in words, for the line that reports it."""
-        words = {Kind.PROGRAM: "", Kind.HEADER: "", Kind.STATIC: "static ", Kind.MODULE: "Python module "}
+        words = {
+            Kind.PROGRAM: "",
+            Kind.HEADER: "",
+            Kind.STATIC: "static ",
+            Kind.MODULE: "Python module ",
+            Kind.FILE: "",
+        }
         return words[self.kind] + self.name
 
 
@@ -144,6 +151,8 @@ def _find(item: Requirement) -> str:
     match item.kind:
         case Kind.PROGRAM:
             return shutil.which(item.name) or ""
+        case Kind.FILE:
+            return "yes" if Path(item.name).is_file() else ""
         case Kind.MODULE:
             importlib.invalidate_caches()
             return "yes" if importlib.util.find_spec(item.name) else ""

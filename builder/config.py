@@ -72,6 +72,16 @@ class BuildConfig:
     """Code name of the Debian release that the userland comes from, "bookworm"."""
     debian_mirror: str
     """Base URL of the archive; empty for the host's own apt sources."""
+    systemd_src: str
+    """Of the userland `src`: path of a directory or tarball, or a URL; empty for the source package of Debian."""
+    systemd_revision: str
+    """What is checked out of a git repository."""
+    pxe_image: str
+    """Path or URL of a PXE image of Container Linux or its successors; empty for none."""
+    pxe_systemd_version: str
+    """What the image is said to have: "v252"."""
+    pxe_key: str
+    """Path of the public keys that may have signed the image behind a URL."""
     aci_compression: str
     """"gzip", "xz" or "none"."""
     signing_key: str

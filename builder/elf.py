@@ -6,7 +6,8 @@ ld.so(8): DT_RPATH only where there is no DT_RUNPATH, then the default directori
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from elftools.elf.elffile import ELFFile
 
 _MAGIC = b"\x7fELF"
+_WEAK = 0x2
+"""VER_FLG_WEAK."""
 
 
 @dataclass(frozen=True)
@@ -35,17 +38,8 @@ class ElfHeader:
 
 def read_header(path: Path) -> ElfHeader | None:
     """Read the headers of a file, or return None where it is no ELF file. Raises `UserError` for a damaged one."""
-    from elftools.common.exceptions import ELFError  # here, because a `make` with nothing to do reads no ELF file
-    from elftools.elf.elffile import ELFFile
-
-    with path.open("rb") as stream:
-        if stream.read(len(_MAGIC)) != _MAGIC:
-            return None
-        stream.seek(0)
-        try:
-            return _parse(ELFFile(stream))
-        except (ELFError, ValueError, KeyError) as error:
-            raise UserError(f"{path}: damaged ELF file: {error}", hint="remove it and run the step again") from error
+    with _opened(path) as elf:
+        return _parse(elf) if elf else None
 
 
 def _parse(elf: ELFFile) -> ElfHeader:
@@ -75,6 +69,42 @@ def _parse(elf: ELFFile) -> ElfHeader:
         needed=tuple(needed),
         search=tuple(paths["DT_RUNPATH"] or paths["DT_RPATH"]),
     )
+
+
+def needed_versions(path: Path) -> dict[str, frozenset[str]]:
+    """The versions of symbols that a file asks for, by the name of the library that is to have them.
+
+    Weak ones are left out: it runs without. What is no ELF file asks for nothing.
+    """
+    found: dict[str, frozenset[str]] = {}
+    with _opened(path) as elf:
+        section: Any = elf.get_section_by_name(".gnu.version_r") if elf else None
+        for library, versions in section.iter_versions() if section else ():
+            names = {version.name for version in versions if not version["vna_flags"] & _WEAK}
+            found[library.name] = found.get(library.name, frozenset()) | names
+    return found
+
+
+def defined_versions(path: Path) -> frozenset[str]:
+    """The versions of symbols that a library has."""
+    with _opened(path) as elf:
+        section: Any = elf.get_section_by_name(".gnu.version_d") if elf else None
+        return frozenset(name.name for _, names in (section.iter_versions() if section else ()) for name in names)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[ELFFile | None]:
+    """An ELF file; None for another one. Raises `UserError` for a damaged one."""
+    from elftools.common.exceptions import ELFError  # here, because a `make` with nothing to do reads no ELF file
+    from elftools.elf.elffile import ELFFile
+
+    with path.open("rb") as stream:
+        magic = stream.read(len(_MAGIC))
+        stream.seek(0)
+        try:
+            yield ELFFile(stream) if magic == _MAGIC else None
+        except (ELFError, ValueError, KeyError) as error:
+            raise UserError(f"{path}: damaged ELF file: {error}", hint="remove it and run the step again") from error
 
 
 @dataclass(frozen=True)
@@ -110,10 +140,10 @@ class Closure:
         self._directories = tuple(directories)
         self._headers: dict[Path, ElfHeader | None] = {}
 
-    def of(self, files: Iterable[str]) -> tuple[Need, ...]:
+    def of(self, files: Iterable[str], *, whole: bool = True) -> tuple[Need, ...]:
         """Everything that the files need, in the order of discovery. What is no ELF file needs nothing.
 
-        Raises `MissingLibraryError`.
+        Raises `MissingLibraryError`, unless the tree is not `whole`: what it does not hold is left out then.
         """
         headers = {file: header for file in files if (header := self._header(file)) is not None}
         # The C library names its loader as a library, which is there before any search.
@@ -123,7 +153,7 @@ class Closure:
         for file, header in headers.items():
             for need in self._of_one(file, header, loaders, missing):
                 found.setdefault(need.path, need)
-        if missing:
+        if missing and whole:
             raise MissingLibraryError(missing)
         return tuple(found.values())
 

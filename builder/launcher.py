@@ -16,6 +16,7 @@ from builder.userland import steps as userland
 from builder.userland.debs import PackageTree
 from builder.userland.packages import USERLAND_STEP
 from builder.userland.selection import Selection, add_licenses, read_lines
+from builder.userland.trees import one_tree
 
 NAME = "launcher"
 ARCHIVE = "usr/lib/stage1/stage1.pyz"
@@ -125,7 +126,7 @@ def _run(context: StepContext, flavor: Flavor) -> None:
     _compile(context, interpreter, sources, _OWN_LEVEL, compiled)
     for name in library:
         selection.add_file(f"{name}c", compiled / f"{name}c", "python", tree.owners[name])
-    add_licenses(tree, selection)
+    add_licenses(one_tree(tree, userland.search_path(context.config.arch)), selection)
     archive, landmark = context.scratch / "stage1.pyz", context.scratch / "landmark.zip"
     files = {f"{name}c": compiled / f"{name}c" for name in sources}
     write_archive(archive, files | {"__main__.pyc": files[f"{_PACKAGE}/__main__.pyc"]})

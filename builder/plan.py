@@ -15,7 +15,7 @@ from builder.kernel import build as kernel
 from builder.kernel import features, prebuilt
 from builder.kernel.spec import KernelSpec, source_package, specs_of
 from builder.naming import Variant, variants
-from builder.userland import packages
+from builder.userland import origins, packages
 from builder.userland import steps as userland
 
 LOADER = "usr/lib64/ld-linux-x86-64.so.2"
@@ -102,6 +102,7 @@ def _steps(config: BuildConfig, flavors: Iterable[Flavor], images: Iterable[_Ima
     for spec in kernels.values():
         yield from kernel.steps(config, spec)
     for flavor in flavors:
+        yield from origins.steps(config, flavor)
         yield userland.step(config, flavor)
         yield launcher.step(config, flavor)
     yield guest.step(config)

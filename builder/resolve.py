@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
-from builder import kernel_version, lock, mirrors, resolve_kvm
+from builder import kernel_version, lock, mirrors, resolve_kvm, resolve_userland
 from builder.arguments import Arguments, Notes
 from builder.checks import Kind, Requirement
 from builder.config import BuildConfig
@@ -22,6 +22,7 @@ from builder.flavor import Flavor, Flavors, Isolation
 from builder.kernel import fragments
 from builder.naming import variants
 from builder.options import OPTIONS
+from builder.userland.origin import Origin, origin_of
 from builder.version import VERSION
 
 _RKT_FLAVORS = ("src", "coreos", "host", "kvm", "fly")
@@ -84,6 +85,8 @@ def resolve(arguments: Arguments, srcdir: Path, notes: Notes, probe: resolve_kvm
     else:
         for name in resolve_kvm.KVM_OPTIONS:
             notes.ignore(arguments, name, "no flavor with a virtual machine is built")
+    own = resolve_userland.resolve(arguments, notes, chosen)
+    purposes |= own.purposes
     checks_signature = kvm.checks_signature or (not kvm.kernel.versions_asked and any(map(_is_of_kernel_org, machines)))
     if checks_signature:
         purposes.add("kernel.org signature")
@@ -93,11 +96,12 @@ def resolve(arguments: Arguments, srcdir: Path, notes: Notes, probe: resolve_kvm
     if arguments["compiler-launcher"] == "ccache":
         purposes.add("ccache")
     _note_without_effect(arguments, notes)
-    config = _record(arguments, notes, srcdir, stage1, kvm, signing)
+    config = _record(arguments, notes, srcdir, stage1, kvm, own, signing)
     for one in chosen:
+        origin_of(config, one)
         variants(config, one)  # refuses what these options cannot build
     if config.locked:
-        _check_lock(config)
+        _check_lock(config, own)
     programs = {item.key: item.value for one in chosen for item in one.items.get("requires", ())}
     requirements = tuple(
         Requirement(program, Kind.PROGRAM, package, frozenset({"flavor"})) for program, package in programs.items()
@@ -105,9 +109,21 @@ def resolve(arguments: Arguments, srcdir: Path, notes: Notes, probe: resolve_kvm
     return Resolution(config, frozenset(purposes), requirements, _tests_obstacle(stage1))
 
 
-def _check_lock(config: BuildConfig) -> None:
+def _check_lock(config: BuildConfig, own: resolve_userland.UserlandChoice) -> None:
     lock.load(Path(config.lock_file))
-    local = (config.kernel_image, config.kernel_modules, config.kernel_src, config.lkvm_src, config.lkvm_program)
+    if Origin.HOST in own.origins:
+        raise UserError(
+            "--locked, and a lock file cannot hold the programs of this machine", hint="leave one of them out"
+        )
+    if Origin.SRC in own.origins and not config.systemd_src:
+        raise UserError(
+            "--locked, and a lock file does not hold source packages of Debian",
+            hint="name systemd's source with --with-stage1-systemd-src=URL#sha256=DIGEST",
+        )
+    local = (
+        *(config.kernel_image, config.kernel_modules, config.kernel_src, config.lkvm_src, config.lkvm_program),
+        *(config.systemd_src, config.pxe_image),
+    )
     for source in local:
         if source.startswith("/"):
             raise UserError(
@@ -128,7 +144,13 @@ def _is_of_kernel_org(one: Flavor) -> bool:
 
 
 def _record(
-    arguments: Arguments, notes: Notes, srcdir: Path, stage1: Stage1, kvm: resolve_kvm.KvmChoice, signing: Signing
+    arguments: Arguments,
+    notes: Notes,
+    srcdir: Path,
+    stage1: Stage1,
+    kvm: resolve_kvm.KvmChoice,
+    own: resolve_userland.UserlandChoice,
+    signing: Signing,
 ) -> BuildConfig:
     directories = _directories(arguments)
     return BuildConfig(
@@ -158,6 +180,11 @@ def _record(
         lkvm_revision=kvm.lkvm_revision,
         debian_suite=_debian_suite(arguments),
         debian_mirror=_debian_mirror(arguments),
+        systemd_src=own.systemd_src,
+        systemd_revision=own.systemd_revision,
+        pxe_image=own.pxe_image,
+        pxe_systemd_version=own.pxe_systemd_version,
+        pxe_key=own.pxe_key,
         aci_compression=arguments["aci-compression"],
         signing_key=signing.signing_key,
         gnupg_home=signing.gnupg_home,
@@ -349,9 +376,6 @@ def _debian_mirror(arguments: Arguments) -> str:
 
 
 def _note_without_effect(arguments: Arguments, notes: Notes) -> None:
-    path, version = "coreos-local-pxe-image-path", "coreos-local-pxe-image-systemd-version"
-    if arguments[path] and not arguments[version]:
-        raise UserError(f"--with-{path} needs --with-{version}", hint=f"give --with-{version}=vNUMBER too")
     for option in OPTIONS:
         if option.no_effect:
             notes.ignore(arguments, option.name, option.no_effect)

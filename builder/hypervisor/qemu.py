@@ -11,6 +11,7 @@ from builder.graph import Step, StepContext
 from builder.userland import steps as userland
 from builder.userland.packages import QEMU_STEP
 from builder.userland.selection import select
+from builder.userland.trees import one_tree
 
 NAME = "qemu"
 FRONT = "qemu"
@@ -60,7 +61,8 @@ def _run(context: StepContext, flavor: Flavor) -> None:
     below = context.inputs[userland.name_of(flavor)]
     tree = userland.unpack_part(context, userland.package_names(folder), QEMU_STEP)
     selection = select(tree, userland.read_lists(folder))
-    userland.complete(context, tree, selection, str(folder / userland.PACKAGES_LIST))
+    trees = one_tree(tree, userland.search_path(context.config.arch))
+    userland.complete(trees, selection, str(folder / userland.PACKAGES_LIST))
     libraries = userland.library_directory(context.config.arch)
     selection.add_file(FRONT, _write_front(context, below / "rootfs", libraries), NAME)
     selection.add_file(f"{libraries}/{_PRELOADED}", _compile(context), NAME)

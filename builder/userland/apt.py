@@ -81,9 +81,16 @@ class Apt:
     """apt for one list of sources and one architecture. Several processes may share `state`."""
 
     def __init__(
-        self, state: Path, sources: Iterable[AptSource], architecture: str, execute: Execute, *, pinned: bool
+        self,
+        state: Path,
+        sources: Iterable[AptSource],
+        architecture: str,
+        execute: Execute,
+        *,
+        pinned: bool,
+        of_source: bool = False,
     ) -> None:
-        """Write the configuration into the directory `state`.
+        """Write the configuration into the directory `state`. With `of_source` it is about source packages alone.
 
         `pinned`: take packages only from archives that Debian publishes, whatever else the sources offer for the
         same suites.
@@ -92,7 +99,9 @@ class Apt:
         self._execute = execute
         for name in ("lists/partial", "archives/partial", "parts", "log"):
             (state / name).mkdir(parents=True, exist_ok=True)
-        _write(state / "debian.sources", "\n".join(source.render(architecture) for source in sources))
+        _write(
+            state / "debian.sources", "\n".join(source.render(architecture, sources=of_source) for source in sources)
+        )
         _write(state / "preferences", _PIN if pinned else "")
         _write(state / "status", "")
         _write(state / "apt.conf", _configuration(state, architecture, host_acquire_settings()))
@@ -167,6 +176,17 @@ class Apt:
                 raise UserError(
                     f"apt cannot download the Debian packages: {_reason(error)}",
                     hint="check the network, or run `mkstage1 refresh` to take the present versions",
+                ) from error
+
+    def download_source(self, package: str, directory: Path) -> None:
+        """Download the newest source package of a name: its .dsc file and what that names. Raises `UserError`."""
+        with self._locked(fcntl.LOCK_SH):
+            try:
+                self._apt(["apt-get", "source", "--download-only", "--only-source", package], directory)
+            except process.CommandError as error:
+                raise UserError(
+                    f"apt cannot download the source of {package}: {_reason(error)}",
+                    hint="check the network, or whether the mirror has source packages",
                 ) from error
 
     def _apt(

@@ -199,19 +199,31 @@ def _names(context: StepContext, kind: str = "packages") -> list[str]:
     return [str(name) for name in names]
 
 
-def _state(context: StepContext) -> Path:
+def place_of(context: StepContext, kind: str, suite: str = "") -> Path:
+    """The folder of the cache, below that of a kind, for packages of the suite, mirror and architecture in use."""
     config = context.config
-    key = "\n".join([suite_of(config, context.step), config.debian_mirror, config.arch])
-    return config.cache_dir / "apt" / hashlib.sha256(key.encode()).hexdigest()[:16]
+    key = "\n".join([suite or config.debian_suite, config.debian_mirror, config.arch])
+    return config.cache_dir / kind / hashlib.sha256(key.encode()).hexdigest()[:16]
+
+
+def _state(context: StepContext) -> Path:
+    return place_of(context, "apt", suite_of(context.config, context.step))
 
 
 def _apt(context: StepContext) -> Apt:
+    return apt_of(context, backports=bool(context.step.params["backports"]))
+
+
+def apt_of(context: StepContext, *, backports: bool = False, sources: bool = False) -> Apt:
+    """apt for the packages of the release, or of its backports, or for its source packages."""
     config = context.config
     architecture = DEBIAN_ARCHITECTURES[config.arch]
     if config.debian_mirror:
-        sources = mirror_sources(config.debian_mirror, config.debian_suite, KEYRING)
+        found = mirror_sources(config.debian_mirror, config.debian_suite, KEYRING)
     else:
-        sources = host_sources(config.debian_suite, architecture)
-    if context.step.params["backports"]:
-        sources = backports_of(sources, config.debian_suite)
-    return Apt(_state(context), sources, architecture, context.execute, pinned=not config.debian_mirror)
+        found = host_sources(config.debian_suite, architecture)
+    if backports:
+        found = backports_of(found, config.debian_suite)
+    suite = backports_suite(config.debian_suite) if backports else config.debian_suite
+    state = place_of(context, "apt-sources" if sources else "apt", suite)
+    return Apt(state, found, architecture, context.execute, pinned=not config.debian_mirror, of_source=sources)

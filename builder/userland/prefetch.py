@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from builder.elf import Closure
 from builder.errors import UserError
-from builder.userland.debs import PackageTree, merged_path
+from builder.userland.debs import merged_path
 from builder.userland.selection import Selection, read_lines
+from builder.userland.trees import Trees
 
 PATHS = "prefetch.paths"
 """The data file, beside the lists of the userland."""
@@ -19,13 +19,13 @@ _LIMIT = 16384
 """Bytes that start.c reads."""
 
 
-def prefetch_list(tree: PackageTree, selection: Selection, paths: Path, directories: Iterable[str]) -> bytes:
+def prefetch_list(trees: Trees, selection: Selection, paths: Path) -> bytes:
     """The content of the list: each path that the data file names, followed by its loader and libraries.
 
     A path that is not selected is the flavor's own and stays as it is. Raises `UserError` for a line that is no
     absolute path and where the list gets longer than the guest reads.
     """
-    closure = Closure(tree.locate, directories)
+    closure = Closure(trees.locate, trees.directories)
     ordered: dict[str, None] = {}
     for number, line in read_lines(paths):
         if not line.startswith("/") or len(line.split()) > 1:
@@ -33,7 +33,7 @@ def prefetch_list(tree: PackageTree, selection: Selection, paths: Path, director
         path = merged_path(line)
         ordered[path] = None
         if path in selection.files:
-            ordered |= dict.fromkeys(merged_path(need.path) for need in closure.of([path]))
+            ordered |= dict.fromkeys(trees.place(merged_path(need.path)) for need in closure.of([path]))
     content = b"".join(b"/" + path.encode() + b"\0" for path in ordered)
     if len(content) > _LIMIT:
         raise UserError(

@@ -12,12 +12,14 @@ from pathlib import Path, PurePosixPath
 from builder.elf import Closure, MissingLibraryError
 from builder.errors import UserError
 from builder.userland.debs import PackageTree, merged_path
+from builder.userland.trees import Trees
 
 COMPONENTS = "components.json"
 """Beside `rootfs` in the output of a step: what each of its files belongs to."""
 
 LIBRARIES = "libraries"
 LICENSES = "licenses"
+_COMMON_LICENSES = "usr/share/common-licenses"
 _COMMON_LICENSE = re.compile(r"/usr/share/common-licenses/([A-Za-z0-9.-]*[A-Za-z0-9])")
 
 
@@ -167,46 +169,46 @@ def _take(tree: PackageTree, selection: Selection, path: str, entry: Entry) -> N
         _take(tree, selection, target, entry)
 
 
-def add_libraries(tree: PackageTree, selection: Selection, directories: Iterable[str], listed_in: str) -> None:
+def add_libraries(trees: Trees, selection: Selection, listed_in: str) -> None:
     """Add the loader and the libraries that the selected files need, each as a regular file under the needed name.
 
     A symlink less is a round trip less on a root that is shared over 9p. Raises `UserError` naming the file that
     needs a library which no listed package holds.
     """
     try:
-        needs = Closure(tree.locate, directories).of(sorted(selection.files))
+        needs = Closure(trees.locate, trees.directories).of(sorted(selection.files))
     except MissingLibraryError as error:
         raise UserError(
             str(error), hint=f"`apt-file search LIBRARY` names the package of each: add them to {listed_in}"
         ) from error
     for need in needs:
-        path = merged_path(need.path)
-        content = tree.locate(path)
+        found = merged_path(need.path)
+        content = trees.locate(found)
         assert content is not None
-        if path not in selection:
-            selection.add_file(path, content, LIBRARIES, tree.owners[str(content.relative_to(tree.root))])
+        if trees.place(found) not in selection:
+            selection.add_file(trees.place(found), content, LIBRARIES, trees.owner(content))
 
 
-def add_licenses(tree: PackageTree, selection: Selection) -> None:
+def add_licenses(trees: Trees, selection: Selection) -> None:
     """Add the copyright file of each package that something comes from, and the common licenses that it refers to."""
     for package in sorted(set(selection.packages.values())):
         path = f"usr/share/doc/{package}/copyright"
-        content = _license(tree, path)
+        content = _license(trees, path)
         selection.add_file(path, content, LICENSES, package)
         for name in sorted(set(_COMMON_LICENSE.findall(content.read_text(errors="replace")))):
-            common = f"usr/share/common-licenses/{name}"
-            content = _license(tree, common)
-            real = str(content.relative_to(tree.root))
+            common = f"{_COMMON_LICENSES}/{name}"
+            content = _license(trees, common)
+            real = f"{_COMMON_LICENSES}/{content.name}"
             selection.add_file(real, content, LICENSES)
             if real != common:
                 selection.add_link(common, PurePosixPath(real).name, LICENSES)
 
 
-def _license(tree: PackageTree, path: str) -> Path:
-    content = tree.locate(path)
+def _license(trees: Trees, path: str) -> Path:
+    content = trees.locate(path)
     if content is None:
         raise UserError(
-            f"/{tree.resolve(path)}, a license of what is shipped, is in no listed package",
+            f"/{path}, a license of what is shipped, is in no listed package",
             hint="list the package that holds it (base-files has the common licenses)",
         )
     return content

@@ -26,10 +26,10 @@ class AptSource:
     fields: tuple[tuple[str, str], ...]
     """The other fields as they are written, "URIs" among them; a value may have several lines."""
 
-    def render(self, architecture: str) -> str:
-        """The entry as a deb822 stanza for packages of one Debian architecture."""
+    def render(self, architecture: str, *, sources: bool = False) -> str:
+        """The entry as a deb822 stanza for packages of one Debian architecture, or for source packages."""
         lines = [
-            "Types: deb",
+            f"Types: {'deb-src' if sources else 'deb'}",
             f"Suites: {' '.join(self.suites)}",
             f"Components: {_COMPONENT}",
             f"Architectures: {architecture}",

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from builder.config import BuildConfig
 from builder.errors import UserError
 from builder.flavor import Flavor
 from builder.graph import Step, StepContext
-from builder.userland import prefetch
+from builder.userland import collect, prefetch
 from builder.userland.apt import DEBIAN_ARCHITECTURES
 from builder.userland.debs import PackageTree, unpack
+from builder.userland.origin import Origin, origin_of
 from builder.userland.packages import USERLAND_STEP, load_packages
 from builder.userland.selection import (
     COMPONENTS,
@@ -25,6 +27,7 @@ from builder.userland.selection import (
     read_list,
     select,
 )
+from builder.userland.trees import Trees, one_tree, over
 
 NAME = "userland"
 PACKAGES_LIST = "packages.list"
@@ -33,9 +36,11 @@ PACKED = "packed.json"
 "source": "bash"}}`."""
 CODE = (
     "builder.userland.steps",
+    "builder.userland.collect",
     "builder.userland.debs",
     "builder.userland.prefetch",
     "builder.userland.selection",
+    "builder.userland.trees",
     "builder.elf",
 )
 
@@ -64,6 +69,11 @@ def name_of(flavor: Flavor) -> str:
     return NAME + flavor.owner_suffix(NAME)
 
 
+def collect_step_name(flavor: Flavor) -> str:
+    """Name of the step that collects what is not from Debian: "collect-host"."""
+    return "collect" + flavor.owner_suffix(NAME)
+
+
 def packages_of(flavor: Flavor) -> tuple[str, ...]:
     """The packages of a flavor's userland: those of the list, and those that flavor.toml names."""
     return tuple(dict.fromkeys((*package_names(flavor.part(NAME)), *flavor.texts("userland.packages"))))
@@ -90,14 +100,17 @@ def step(config: BuildConfig, flavor: Flavor) -> Step:
     Its output: `rootfs`, with the loader and every library in one directory, and `components.json`:
     `{"usr/bin/bash": {"component": "bash", "package": "bash", "size": 1265648}}`.
     """
+    origin = origin_of(config, flavor)
+    besides = "" if origin is Origin.DEBIAN else f" and from {origin.value}"
     return Step(
         name=name_of(flavor),
         label="USERLAND",
-        summary=f"select the userland of {flavor.name} from Debian {config.debian_suite}",
+        summary=f"select the userland of {flavor.name} from Debian {config.debian_suite}{besides}",
         run=lambda context: _run(context, flavor),
-        needs=(USERLAND_STEP,),
+        needs=(USERLAND_STEP, *([collect_step_name(flavor)] if origin is not Origin.DEBIAN else [])),
         files=(flavor.part(NAME),),
         params={
+            "origin": origin.value,
             "arch": config.arch,
             "debian_arch": DEBIAN_ARCHITECTURES[config.arch],
             "packages": list(flavor.texts("userland.packages")),
@@ -126,27 +139,33 @@ def read_lists(folder: Path) -> tuple[Entry, ...]:
     return tuple(entry for path in lists for entry in read_list(path))
 
 
-def complete(context: StepContext, tree: PackageTree, selection: Selection, listed_in: str) -> None:
+def complete(trees: Trees, selection: Selection, listed_in: str) -> None:
     """Add what the selected files need in order to run, and the licenses of everything.
 
     `listed_in` says where packages are named, for errors.
     """
-    add_libraries(tree, selection, _search_path(context.config.arch), listed_in)
-    add_licenses(tree, selection)
+    add_libraries(trees, selection, listed_in)
+    add_licenses(trees, selection)
 
 
-def write_packed(context: StepContext, selection: Selection, packages_step: str) -> None:
-    """Write `PACKED` for what was selected from the packages in the output of a step."""
+def write_packed(
+    context: StepContext,
+    selection: Selection,
+    packages_step: str,
+    others: Mapping[str, dict[str, str]] = MappingProxyType({}),
+) -> None:
+    """Write `PACKED` for what was selected from the packages in the output of a step, and for what is of no package."""
     used = set(selection.packages.values())
     packed = {
         package.name: {"version": package.version, "architecture": package.architecture, "source": package.source}
         for package in load_packages(context.inputs[packages_step])
         if package.name in used
     }
-    (context.output / PACKED).write_text(json.dumps(packed, indent=1, sort_keys=True) + "\n")
+    (context.output / PACKED).write_text(json.dumps(packed | dict(others), indent=1, sort_keys=True) + "\n")
 
 
-def _search_path(arch: str) -> tuple[str, ...]:
+def search_path(arch: str) -> tuple[str, ...]:
+    """The default directories of the loader of an image."""
     return library_directory(arch), "usr/lib", "usr/lib64"
 
 
@@ -162,18 +181,28 @@ def paths_of(directory: Path) -> frozenset[str]:
 
 def _run(context: StepContext, flavor: Flavor) -> None:
     folder = flavor.part(NAME)
+    origin = origin_of(context.config, flavor)
     tree = unpack_part(context, packages_of(flavor), USERLAND_STEP)
+    directories = search_path(context.config.arch)
+    trees = one_tree(tree, directories)
+    packed: dict[str, dict[str, str]] = {}
+    if origin is not Origin.DEBIAN:
+        (collected,) = (path for name, path in context.inputs.items() if name != USERLAND_STEP)
+        upper = collect.load(collected)
+        packed = collect.packed_of(collected)
+        collect.cover(tree, upper, entries_of(flavor))
+        trees = over(upper, tree, directories)
     selection = select(tree, entries_of(flavor))
     changed = f"userland.packages in {flavor.files[-1]}" if len(flavor.lineage) > 1 else str(folder / PACKAGES_LIST)
-    complete(context, tree, selection, changed)
+    complete(trees, selection, changed)
+    if origin is not Origin.DEBIAN:
+        collect.check_versions(selection)
     _add_library_cache(context, tree, selection)
     read_ahead = context.scratch / prefetch.PATHS
-    read_ahead.write_bytes(
-        prefetch.prefetch_list(tree, selection, folder / prefetch.PATHS, _search_path(context.config.arch))
-    )
+    read_ahead.write_bytes(prefetch.prefetch_list(trees, selection, folder / prefetch.PATHS))
     selection.add_file(prefetch.PATH, read_ahead, NAME)
     selection.write(context.output)
-    write_packed(context, selection, USERLAND_STEP)
+    write_packed(context, selection, USERLAND_STEP, packed)
 
 
 def _add_library_cache(context: StepContext, tree: PackageTree, selection: Selection) -> None:

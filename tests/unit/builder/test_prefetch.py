@@ -9,6 +9,7 @@ from builder.errors import UserError
 from builder.userland.debs import PackageTree
 from builder.userland.prefetch import prefetch_list
 from builder.userland.selection import Selection
+from builder.userland.trees import one_tree
 
 DIRECTORIES = ("usr/lib",)
 
@@ -40,7 +41,7 @@ def selected(tree: PackageTree) -> Selection:
 def test_programs_are_followed_by_what_they_need(tree: PackageTree, tmp_path: Path) -> None:
     paths = tmp_path / "prefetch.paths"
     paths.write_text("/bin/p  # first\n\n/etc/own.conf\n/etc/passwd\n/usr/lib/libb.so.1\n")
-    content = prefetch_list(tree, selected(tree), paths, DIRECTORIES)
+    content = prefetch_list(one_tree(tree, DIRECTORIES), selected(tree), paths)
     assert content.endswith(b"\0")
     assert content.decode().split("\0")[:-1] == [
         "/usr/bin/p",
@@ -56,11 +57,11 @@ def test_a_line_that_is_no_path(tree: PackageTree, tmp_path: Path, line: str) ->
     paths = tmp_path / "prefetch.paths"
     paths.write_text(f"/etc/passwd\n{line}\n")
     with pytest.raises(UserError, match=r"prefetch\.paths:2: .*: not an absolute path"):
-        prefetch_list(tree, selected(tree), paths, DIRECTORIES)
+        prefetch_list(one_tree(tree, DIRECTORIES), selected(tree), paths)
 
 
 def test_more_than_the_guest_reads(tree: PackageTree, tmp_path: Path) -> None:
     paths = tmp_path / "prefetch.paths"
     paths.write_text("".join(f"/{'x' * 100}{number}\n" for number in range(200)))
     with pytest.raises(UserError, match=r"a list of \d+ bytes, the guest reads 16384"):
-        prefetch_list(tree, selected(tree), paths, DIRECTORIES)
+        prefetch_list(one_tree(tree, DIRECTORIES), selected(tree), paths)

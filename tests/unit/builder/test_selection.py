@@ -9,6 +9,7 @@ import pytest
 from builder.errors import UserError
 from builder.userland.debs import PackageTree
 from builder.userland.selection import Selection, add_libraries, add_licenses, read_list, select
+from builder.userland.trees import one_tree
 
 
 def make_tree(root: Path, **packages: dict[str, str]) -> PackageTree:
@@ -114,7 +115,7 @@ def test_licenses_are_real_files_with_the_texts_they_refer_to(tmp_path: Path) ->
         },
     )
     selection = picked(tree, tmp_path, "/usr/bin/tool\n")
-    add_licenses(tree, selection)
+    add_licenses(one_tree(tree, ()), selection)
 
     assert selection.files["usr/share/doc/tool/copyright"].read_text().startswith("See")
     assert selection.files["usr/share/common-licenses/GPL-2"].read_text() == "GPL version 2"
@@ -125,8 +126,8 @@ def test_licenses_are_real_files_with_the_texts_they_refer_to(tmp_path: Path) ->
 def test_a_license_that_is_missing(tmp_path: Path) -> None:
     tree = make_tree(tmp_path, tool={"usr/bin/tool": "#!", "usr/share/doc/tool": "-> elsewhere"})
     selection = picked(tree, tmp_path, "/usr/bin/tool\n")
-    with pytest.raises(UserError, match="/usr/share/doc/elsewhere/copyright, a license of what is shipped"):
-        add_licenses(tree, selection)
+    with pytest.raises(UserError, match="/usr/share/doc/tool/copyright, a license of what is shipped"):
+        add_licenses(one_tree(tree, ()), selection)
 
 
 def test_libraries_become_files_under_the_needed_name(tmp_path: Path) -> None:
@@ -135,7 +136,7 @@ def test_libraries_become_files_under_the_needed_name(tmp_path: Path) -> None:
     shutil.copy(program, tree.root / "usr/bin/sh")
     selection = picked(tree, tmp_path, "/usr/bin/sh\n")
     with pytest.raises(UserError, match=r"libraries are in no listed package: .*needed by usr/bin/sh") as caught:
-        add_libraries(tree, selection, ["usr/lib/x"], str(tmp_path / "packages.list"))
+        add_libraries(one_tree(tree, ("usr/lib/x",)), selection, str(tmp_path / "packages.list"))
     assert str(tmp_path / "packages.list") in caught.value.hint
 
     interpreter = str(caught.value).partition(": ")[2].partition(" ")[0].lstrip("/")
@@ -145,7 +146,7 @@ def test_libraries_become_files_under_the_needed_name(tmp_path: Path) -> None:
         tree.owners[path] = "libc"
     (tree.root / interpreter).parent.mkdir(parents=True)
     (tree.root / interpreter).symlink_to(f"/usr/{interpreter}")
-    add_libraries(tree, selection, ["usr/lib/x"], str(tmp_path / "packages.list"))
+    add_libraries(one_tree(tree, ("usr/lib/x",)), selection, str(tmp_path / "packages.list"))
 
     assert selection.packages["usr/lib/x/libc.so.6"] == "libc"
     assert selection.components[f"usr/{interpreter}"] == "libraries"

@@ -1,0 +1,57 @@
+"""Source packages of Debian: fetched by apt, which checks them by the archive's signature; unpacked with patches."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from builder.config import BuildConfig
+from builder.errors import UserError
+from builder.graph import Scope, Step, StepContext
+from builder.userland.apt import place
+from builder.userland.packages import apt_of, place_of
+
+
+def step(config: BuildConfig, name: str, package: str) -> Step:
+    """The step that fetches the source of a package in the version that the release has now.
+
+    It runs once in a build directory. Its output: the .dsc file and what that names.
+    """
+    return Step(
+        name=name,
+        label="FETCH",
+        summary=f"download the source of {package} of Debian {config.debian_suite}",
+        run=lambda context: _run(context, package),
+        params={"package": package, "suite": config.debian_suite, "mirror": config.debian_mirror},
+        code=("builder.userland.source_package", "builder.userland.apt", "builder.userland.sources"),
+        scope=Scope.BUILD,
+    )
+
+
+def unpack(context: StepContext, directory: Path, tree: Path) -> None:
+    """Unpack the source in the output of the step as `tree`, with the patches of Debian."""
+    (description,) = directory.glob("*.dsc")
+    context.execute(["dpkg-source", "--no-check", "--no-copy", "--extract", description, tree])
+    context.record("source_package", description.stem)
+
+
+def _run(context: StepContext, package: str) -> None:
+    kept = place_of(context, "source-packages") / package
+    if not context.config.offline:
+        apt = apt_of(context, sources=True)
+        apt.update()
+        fetched = context.scratch / package
+        fetched.mkdir()
+        apt.download_source(package, fetched)
+        kept.mkdir(parents=True, exist_ok=True)
+        for file in fetched.iterdir():
+            place(file, kept / file.name)
+        for file in kept.iterdir():
+            if not (fetched / file.name).exists():
+                file.unlink()
+    elif not kept.is_dir():
+        raise UserError(
+            f"offline, and the source of {package} was never fetched", hint="run make once without --offline"
+        )
+    for file in kept.iterdir():
+        shutil.copyfile(file, context.output / file.name)
