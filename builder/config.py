@@ -68,6 +68,10 @@ class BuildConfig:
     lkvm_src: str
     """Path of a directory or tarball, or a git URL; empty where lkvm is not built."""
     lkvm_revision: str
+    qemu: str
+    """"prebuilt", the distribution's, or "build"."""
+    qemu_src: str
+    """Path of a directory or tarball, or a URL with its digest; empty for the source package of Debian."""
     debian_suite: str
     """Code name of the Debian release that the userland comes from, "bookworm"."""
     debian_mirror: str

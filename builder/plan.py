@@ -111,7 +111,7 @@ def _steps(config: BuildConfig, flavors: Iterable[Flavor], images: Iterable[_Ima
         yield from lkvm.steps(config)
     for flavor in flavors:
         if any(one.flavor is flavor and one.variant.hypervisor == "qemu" for one in images):
-            yield qemu.step(config, flavor)
+            yield from qemu.steps(config, flavor)
         yield image.flavor_step(config, flavor, template_values(config, flavor))
 
 
@@ -122,7 +122,7 @@ def _packages(config: BuildConfig, flavors: Iterable[Flavor], kernels: Iterable[
     downloads = [packages.download_step(packages.USERLAND_STEP, guests, "the packages of the userland")]
     wanted = set(guests)
     if "qemu" in config.hypervisors:
-        names = {name for flavor in flavors for name in userland.package_names(flavor.part(qemu.NAME))}
+        names = {name for flavor in flavors for name in qemu.packages_of(config, flavor)}
         downloads.append(packages.download_step(packages.QEMU_STEP, names, "the packages of qemu"))
         wanted |= names
     metas: list[str] = []

@@ -115,14 +115,14 @@ def _check_lock(config: BuildConfig, own: resolve_userland.UserlandChoice) -> No
         raise UserError(
             "--locked, and a lock file cannot hold the programs of this machine", hint="leave one of them out"
         )
-    if Origin.SRC in own.origins and not config.systemd_src:
+    if (Origin.SRC in own.origins and not config.systemd_src) or config.qemu == "build":
         raise UserError(
             "--locked, and a lock file does not hold source packages of Debian",
-            hint="name systemd's source with --with-stage1-systemd-src=URL#sha256=DIGEST",
+            hint="leave out what is compiled from one: the userland src, --with-stage1-qemu=build",
         )
     local = (
         *(config.kernel_image, config.kernel_modules, config.kernel_src, config.lkvm_src, config.lkvm_program),
-        *(config.systemd_src, config.pxe_image),
+        *(config.systemd_src, config.pxe_image, config.qemu_src),
     )
     for source in local:
         if source.startswith("/"):
@@ -178,6 +178,8 @@ def _record(
         lkvm_program=kvm.lkvm_program,
         lkvm_src=kvm.lkvm_src,
         lkvm_revision=kvm.lkvm_revision,
+        qemu=kvm.qemu.kind,
+        qemu_src=kvm.qemu.src,
         debian_suite=_debian_suite(arguments),
         debian_mirror=_debian_mirror(arguments),
         systemd_src=own.systemd_src,

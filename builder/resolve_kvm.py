@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -28,6 +28,8 @@ KVM_OPTIONS = (
     "stage1-lkvm",
     "stage1-lkvm-src",
     "stage1-lkvm-revision",
+    "stage1-qemu",
+    "stage1-qemu-src",
 )
 
 _HYPERVISORS = ("lkvm", "qemu")
@@ -58,6 +60,14 @@ class Kernel:
 
 
 @dataclass(frozen=True)
+class Qemu:
+    """Where qemu comes from; see the fields `qemu` and `qemu_src` of `BuildConfig`."""
+
+    kind: str = "prebuilt"
+    src: str = ""
+
+
+@dataclass(frozen=True)
 class KvmChoice:
     """The part of `BuildConfig` that is about the kvm flavor; see the fields of the same names there."""
 
@@ -67,6 +77,7 @@ class KvmChoice:
     lkvm_program: str = ""
     lkvm_src: str = ""
     lkvm_revision: str = ""
+    qemu: Qemu = Qemu()
 
     @property
     def purposes(self) -> frozenset[str]:
@@ -76,6 +87,8 @@ class KvmChoice:
             purposes.add("kernel")
         if self.lkvm_src:
             purposes.add("lkvm")
+        if self.qemu.kind == "build":
+            purposes |= {"qemu source", "source package"}
         if is_url(self.lkvm_src) or _is_checkout(self.lkvm_src) or _is_checkout(self.kernel.src):
             purposes.add("git source")
         return frozenset(purposes)
@@ -112,6 +125,30 @@ def resolve(arguments: Arguments, notes: Notes, probe: Probe = answers) -> KvmCh
     source = "" if program else _lkvm_source(arguments)
     hypervisors, reason = _hypervisors(arguments, program, source, probe)
     kernel = _kernel(arguments, notes, hypervisors)
+    return replace(_lkvm(arguments, notes, hypervisors, reason, kernel), qemu=_qemu(arguments, notes, hypervisors))
+
+
+def _qemu(arguments: Arguments, notes: Notes, hypervisors: Collection[str]) -> Qemu:
+    kind, src = arguments["stage1-qemu"], arguments["stage1-qemu-src"]
+    if "qemu" not in hypervisors:
+        for name in ("stage1-qemu", "stage1-qemu-src"):
+            notes.ignore(arguments, name, "no image has qemu")
+        return Qemu()
+    if kind == "prebuilt":
+        notes.ignore(arguments, "stage1-qemu-src", "qemu is prebuilt")
+        return Qemu()
+    if src == "debian":
+        return Qemu(kind)
+    if is_url(src) and _PIN not in src:
+        raise UserError(f"{src}: not pinned", hint=f"write {src}{_PIN}DIGEST")
+    if not is_url(src) and not Path(src).exists():
+        raise UserError(f"source of qemu {src} does not exist", hint="see --with-stage1-qemu-src")
+    return Qemu(kind, src)
+
+
+def _lkvm(arguments: Arguments, notes: Notes, hypervisors: tuple[str, ...], reason: str, kernel: Kernel) -> KvmChoice:
+    program = arguments["stage1-lkvm"]
+    source = "" if program else _lkvm_source(arguments)
     if "lkvm" in hypervisors and program:
         _check_lkvm_program(arguments, notes, Path(program))
         return KvmChoice(hypervisors, reason, kernel, program)

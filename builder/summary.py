@@ -69,6 +69,8 @@ def _images(config: BuildConfig) -> str:
 def _source_rows(config: BuildConfig) -> list[tuple[str, str]]:
     origin = config.debian_mirror or "the host's apt sources"
     userland = ("userland", f"Debian {config.debian_suite} from {origin}")
+    if config.pxe_image:
+        userland = ("userland", f"{config.pxe_image}, and {userland[1]}")
     if not config.hypervisors:
         return [userland] if config.flavors else []
     rows = [
@@ -79,6 +81,9 @@ def _source_rows(config: BuildConfig) -> list[tuple[str, str]]:
         rows.append(("kernel fragments", ", ".join(str(path) for path in config.kernel_fragments)))
     if config.lkvm_program:
         rows.append(("lkvm", f"prebuilt, {config.lkvm_program}"))
+    if "qemu" in config.hypervisors:
+        origin_of_qemu = config.qemu_src or f"Debian {config.debian_suite}"
+        rows.append(("qemu", f"{'compiled' if config.qemu == 'build' else 'prebuilt'}, from {origin_of_qemu}"))
     if config.lkvm_src:
         revision = f" at {config.lkvm_revision}" if config.lkvm_revision else ""
         rows.append(("lkvm", f"{config.lkvm_src}{revision}"))

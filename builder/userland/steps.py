@@ -133,9 +133,9 @@ def unpack_part(context: StepContext, names: Collection[str], packages_step: str
     )
 
 
-def read_lists(folder: Path) -> tuple[Entry, ...]:
-    """The entries of every list of one part, in the order of the lists' names."""
-    lists: Iterable[Path] = sorted(path for path in folder.glob("*.list") if path.name != PACKAGES_LIST)
+def read_lists(folder: Path, but: str = "") -> tuple[Entry, ...]:
+    """The entries of every list of one part but one, in the order of the lists' names."""
+    lists: Iterable[Path] = sorted(path for path in folder.glob("*.list") if path.name not in (PACKAGES_LIST, but))
     return tuple(entry for path in lists for entry in read_list(path))
 
 

@@ -14,8 +14,9 @@ from builder import source
 from builder.config import BuildConfig
 from builder.errors import UserError
 from builder.flavor import Flavor
-from builder.graph import Json, Progress, Step, StepContext
+from builder.graph import Json, Step, StepContext
 from builder.lock import check_source
+from builder.ninja import Counter
 from builder.source import SourceKind
 from builder.userland import collect, source_package
 from builder.userland import steps as userland
@@ -27,7 +28,6 @@ NAME = "systemd"
 _SOURCE_STEP = "debian-source-systemd"
 _VERSION = "version"
 """In the output: the version that the source says it is."""
-_PROGRESS = re.compile(r"^\[(\d+)/(\d+)\]")
 _SWITCHES = {"true": "enabled", "false": "disabled"}
 """What the values of an option of the type `feature` are called."""
 
@@ -99,7 +99,7 @@ def _compile(context: StepContext) -> None:
     _meson(context, env, "setup", *_fixed(context, tree, build), *settings, build, tree)
     with context.progress(None, "objects") as bar:
         argv: list[str | Path] = ["ninja", f"-j{context.jobs}", "-C", build]
-        context.execute(argv, env=env, on_line=_Counter(bar).line)
+        context.execute(argv, env=env, on_line=Counter(bar).line)
     _meson(context, env | {"DESTDIR": str(installed)}, "install", "--no-rebuild", "--quiet", "-C", build)
     (context.output / "rootfs").mkdir()
     (installed / "usr").rename(context.output / "rootfs/usr")
@@ -170,22 +170,6 @@ def option_settings(known: Iterable[Mapping[str, Json]], wanted: Mapping[str, st
             is_feature = kind == "feature" or "disabled" in choices
             settings.append(f"-D{name}={_SWITCHES.get(value, value) if is_feature else value}")
     return settings
-
-
-class _Counter:
-    """Moves a bar by what ninja says of its progress."""
-
-    def __init__(self, bar: Progress) -> None:
-        self._bar = bar
-        self._done = 0
-
-    def line(self, text: str) -> None:
-        """Take one line of ninja's output."""
-        match = _PROGRESS.match(text)
-        if match:
-            self._bar.grow(int(match[2]))
-            self._bar.advance(max(0, int(match[1]) - self._done))
-            self._done = max(int(match[1]), self._done)
 
 
 def _strip(context: StepContext, root: Path) -> None:

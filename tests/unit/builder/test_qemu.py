@@ -87,7 +87,7 @@ def test_libraries_of_the_userland_are_not_brought_again(tmp_path: Path) -> None
     has = ["usr/lib64/ld-linux-test.so.2", "usr/lib/x86_64-linux-gnu/libcommon.so", "usr/share/doc/libs/copyright"]
     (tmp_path / "userland/components.json").write_text(json.dumps(dict.fromkeys(has)))
 
-    output = run_step(qemu.step(config, flavor_of(config)), config, tmp_path).output
+    output = run_step(qemu.steps(config, flavor_of(config))[-1], config, tmp_path).output
 
     components = json.loads((output / "components.json").read_text())
     assert {path: entry["component"] for path, entry in components.items()} == {

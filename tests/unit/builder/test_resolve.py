@@ -534,3 +534,34 @@ def test_a_locked_build_needs_its_lock_and_sources_that_it_can_hold(source: Path
     lkvm_tree(source.parent / "kvmtool")
     assert "kvmtool is a file of this machine" in refused(source, "--locked", "--with-stage1-lkvm-src=kvmtool")
     assert refused(source, "--locked", "--with-lock-file=other") == f"{source.parent / 'other'} does not exist"
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "src"),
+    [
+        ([], "prebuilt", ""),
+        (["--with-stage1-qemu=build"], "build", ""),
+        (
+            ["--with-stage1-qemu=build", "--with-stage1-qemu-src=https://x/q.tar.xz#sha256=12"],
+            "build",
+            "https://x/q.tar.xz#sha256=12",
+        ),
+        (["--with-stage1-qemu-src=https://x/q.tar.xz"], "prebuilt", ""),
+    ],
+)
+def test_where_qemu_comes_from(source: Path, words: list[str], kind: str, src: str) -> None:
+    resolution, notes = decide(source, "--with-stage1-flavors=kvm", "--with-stage1-kvm-hypervisors=qemu", *words)
+    assert (resolution.config.qemu, resolution.config.qemu_src) == (kind, src)
+    assert ("qemu source" in resolution.purposes) == (kind == "build")
+    ignored = any(text.startswith("--with-stage1-qemu-src is ignored") for text in notes.warnings)
+    assert ignored == (kind == "prebuilt" and bool(words))
+
+
+def test_sources_of_qemu_that_are_refused(source: Path) -> None:
+    words = ("--with-stage1-flavors=kvm", "--with-stage1-kvm-hypervisors=qemu", "--with-stage1-qemu=build")
+    assert "not pinned" in refused(source, *words, "--with-stage1-qemu-src=https://example.com/qemu.tar.xz")
+    assert "does not exist" in refused(source, *words, "--with-stage1-qemu-src=missing")
+    (source / lock.NAME).write_text('{"format": 1, "packages": [], "sources": []}')
+    assert "source packages" in refused(source, *words, "--locked")
+    _, notes = decide(source, "--with-stage1-flavors=fly", "--with-stage1-qemu=build")
+    assert any(text.startswith("--with-stage1-qemu is ignored") for text in notes.warnings)

@@ -48,6 +48,8 @@ def config(tmp_path: Path) -> BuildConfig:
         lkvm_program="",
         lkvm_src="",
         lkvm_revision="",
+        qemu="prebuilt",
+        qemu_src="",
         debian_suite="bookworm",
         debian_mirror="",
         systemd_src="",
