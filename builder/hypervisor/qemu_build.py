@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
-import sys
-from collections.abc import Mapping
+import shutil
 from pathlib import Path
 
 from builder import source
@@ -16,6 +14,8 @@ from builder.errors import UserError
 from builder.graph import Step, StepContext
 from builder.lock import check_source
 from builder.ninja import Counter
+from builder.plain_directory import plain_directory
+from builder.process import CommandError
 from builder.source import SourceKind
 from builder.userland import collect, dpkg, source_package
 from builder.userland.selection import read_lines
@@ -58,10 +58,11 @@ def steps(config: BuildConfig) -> tuple[Step, ...]:
         files=(folder(config), _special_files(config), *files),
         params={"source": "local" if files else location, "arch": config.arch},
         code=(
-            *("builder.hypervisor.qemu_build", "builder.userland.source_package"),
+            *("builder.hypervisor.qemu_build", "builder.plain_directory", "builder.userland.source_package"),
             *("builder.source", "builder.archive", "builder.fetch"),
         ),
         tools=("gcc", "ld", "meson", "ninja"),
+        resumes=True,
         heavy=True,
     )
     return (*fetched, compile_step)
@@ -72,86 +73,90 @@ def _special_files(config: BuildConfig) -> Path:
 
 
 def _run(context: StepContext) -> None:
-    tree = context.scratch / "qemu"
-    if context.config.qemu_src:
-        source.place(context.config.qemu_src, "", tree, context)
-    else:
-        source_package.unpack(context, context.inputs[_SOURCE_STEP], tree)
-    if not (tree / "softmmu").is_dir() and not (tree / "system").is_dir():
-        raise UserError(f"{context.config.qemu_src}: not the source of qemu", hint="see --with-stage1-qemu-src")
-    slirp = context.scratch / "libslirp"
-    source_package.unpack(context, context.inputs[_SLIRP_STEP], slirp)
-    env = _environment(context)
-    _compile_slirp(context, slirp, env)
-    version = _compile(context, tree, env)
-    context.execute(["strip", "--strip-all", "-o", context.output / PROGRAM, tree / "build" / PROGRAM])
-    _write_licenses(context, tree, slirp, version)
-    context.record("version", version)
+    # configure refuses names with spaces.
+    with plain_directory(context.scratch) as work:
+        for left in work.iterdir():
+            shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
+        tree, slirp = work / "qemu", work / "libslirp"
+        if context.config.qemu_src:
+            source.place(context.config.qemu_src, "", tree, context)
+        else:
+            source_package.unpack(context, context.inputs[_SOURCE_STEP], tree)
+        if not (tree / "softmmu").is_dir() and not (tree / "system").is_dir():
+            raise UserError(f"{context.config.qemu_src}: not the source of qemu", hint="see --with-stage1-qemu-src")
+        source_package.unpack(context, context.inputs[_SLIRP_STEP], slirp)
+        build = _Build(context, work)
+        build.compile_slirp(slirp)
+        version = build.compile(tree)
+        context.execute(["strip", "--strip-all", "-o", context.output / PROGRAM, tree / "build" / PROGRAM])
+        _write_licenses(context, tree, slirp, version)
+        context.record("version", version)
 
 
-def _environment(context: StepContext) -> dict[str, str]:
-    path = f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}"
-    launcher = context.config.compiler_launcher
-    return {
-        "PATH": path,
-        "CC": f"{launcher} gcc" if launcher else "gcc",
-        "PKG_CONFIG_PATH": str(context.scratch / "installed/lib/pkgconfig"),
-    }
+class _Build:
+    """Compiles in one directory, with one environment."""
 
+    def __init__(self, context: StepContext, work: Path) -> None:
+        self._context = context
+        self._work = work
+        launcher = context.config.compiler_launcher
+        self._env = {
+            "CC": f"{launcher} gcc" if launcher else "gcc",
+            "PKG_CONFIG_PATH": str(work / "installed/lib/pkgconfig"),
+        }
+        # What nobody calls is left out by the linker, function by function. Nothing of the build directory stays.
+        self._flags = [
+            *("-ffunction-sections", "-fdata-sections", "-fno-asynchronous-unwind-tables"),
+            f"-ffile-prefix-map={work}=.",
+        ]
 
-def _flags(context: StepContext) -> list[str]:
-    # What nobody calls is left out by the linker, function by function. Nothing of the build directory stays.
-    return [
-        *("-ffunction-sections", "-fdata-sections", "-fno-asynchronous-unwind-tables"),
-        f"-ffile-prefix-map={context.scratch}=.",
-    ]
+    def compile_slirp(self, tree: Path) -> None:
+        """Make a static library, which Debian has no package of."""
+        build = self._work / "slirp-build"
+        options = [f"--prefix={self._work / 'installed'}", "--libdir=lib", "--default-library=static"]
+        options += ["--buildtype=release", f"-Dc_args={shlex.join(self._flags)}"]
+        self._execute(["meson", "setup", *options, build, tree])
+        self._execute(["ninja", f"-j{self._context.jobs}", "-C", build, "install"])
 
+    def compile(self, tree: Path) -> str:
+        """Compile qemu in `tree/build`; its version."""
+        data = folder(self._context.config)
+        devices = tree / _DEVICES
+        devices.parent.mkdir(parents=True, exist_ok=True)
+        devices.write_text("".join(f"{line}\n" for _, line in read_lines(data / "devices.mak")))
+        build = tree / "build"
+        build.mkdir()
+        options = [line for _, line in read_lines(data / "configure.options")]
+        flags = [f"--extra-cflags={shlex.join(self._flags)}", f"--extra-ldflags={shlex.join(self._linking())}"]
+        self._execute(["../configure", *options, f"--cc={self._env['CC']}", *flags], cwd=build)
+        with self._context.progress(None, "objects") as bar:
+            argv: list[str | Path] = ["ninja", f"-j{self._context.jobs}", "-C", build, PROGRAM]
+            self._context.execute(argv, env=self._env, on_line=Counter(bar).line)
+        said = self._execute([build / PROGRAM, "--version"])
+        match = re.search(r"version (\S+)", said)
+        return match[1] if match else said.splitlines()[0]
 
-def _compile_slirp(context: StepContext, tree: Path, env: Mapping[str, str]) -> None:
-    """A static library, which Debian has no package of."""
-    build = context.scratch / "slirp-build"
-    prefix = context.scratch / "installed"
-    options = [f"--prefix={prefix}", "--libdir=lib", "--default-library=static", "--buildtype=release"]
-    context.execute(["meson", "setup", *options, f"-Dc_args={shlex.join(_flags(context))}", build, tree], env=env)
-    context.execute(["ninja", f"-j{context.jobs}", "-C", build, "install"], env=env)
+    def _linking(self) -> list[str]:
+        special = self._work / "special_files.o"
+        wrapped = f"-D{_WRAPPED}=__wrap_{_WRAPPED}"
+        self._execute(["gcc", "-O2", *self._flags, wrapped, "-c", "-o", special, _special_files(self._context.config)])
+        packed = ["-Wl,-z,pack-relative-relocs"] if self._packs_relocations() else []
+        return [f"-Wl,--wrap={_WRAPPED}", str(special), "-Wl,--gc-sections", "-Wl,--build-id=none", *packed]
 
+    def _packs_relocations(self) -> bool:
+        """Whether linker and C library know relocations that are packed: a tenth of the program."""
+        probe, program = self._work / "probe.c", self._work / "probe"
+        probe.write_text("static int x; int *p = &x; int main(void) { return p != &x; }\n")
+        try:
+            self._execute(["gcc", "-static-pie", "-Wl,-z,pack-relative-relocs", "-o", program, probe])
+            # One that does not relocate itself crashes, or finds another address there.
+            self._execute([program])
+        except CommandError:
+            return False
+        return "(RELR)" in self._execute(["readelf", "--dynamic", "--wide", program])
 
-def _compile(context: StepContext, tree: Path, env: Mapping[str, str]) -> str:
-    """Compile qemu in `tree/build`; its version."""
-    data = folder(context.config)
-    devices = tree / _DEVICES
-    devices.parent.mkdir(parents=True, exist_ok=True)
-    devices.write_text("".join(f"{line}\n" for _, line in read_lines(data / "devices.mak")))
-    special = context.scratch / "special_files.o"
-    wrapped = f"-D{_WRAPPED}=__wrap_{_WRAPPED}"
-    context.execute(["gcc", "-O2", *_flags(context), wrapped, "-c", "-o", special, _special_files(context.config)])
-    linking = [f"-Wl,--wrap={_WRAPPED}", str(special), "-Wl,--gc-sections", "-Wl,--build-id=none"]
-    if _packs_relocations(context, env):
-        linking.append("-Wl,-z,pack-relative-relocs")
-    build = tree / "build"
-    build.mkdir()
-    options = [line for _, line in read_lines(data / "configure.options")]
-    flags = [f"--extra-cflags={shlex.join(_flags(context))}", f"--extra-ldflags={shlex.join(linking)}"]
-    context.execute(["../configure", *options, f"--cc={env['CC']}", *flags], cwd=build, env=env)
-    with context.progress(None, "objects") as bar:
-        argv: list[str | Path] = ["ninja", f"-j{context.jobs}", "-C", build, PROGRAM]
-        context.execute(argv, env=env, on_line=Counter(bar).line)
-    said = context.execute([build / PROGRAM, "--version"])
-    match = re.search(r"version (\S+)", said)
-    return match[1] if match else said.splitlines()[0]
-
-
-def _packs_relocations(context: StepContext, env: Mapping[str, str]) -> bool:
-    """Whether linker and C library know relocations that are packed: a tenth of the program."""
-    probe = context.scratch / "probe.c"
-    probe.write_text("static int x; int *p = &x; int main(void) { return p != &x; }\n")
-    program = context.scratch / "probe"
-    flags = ("-static-pie", "-Wl,-z,pack-relative-relocs")
-    context.execute(["gcc", *flags, "-o", program, probe], env=env, check=False)
-    if not program.is_file():
-        return False
-    context.execute([program], check=False)
-    return "RELR" in context.execute(["readelf", "--dynamic", "--wide", program], check=False)
+    def _execute(self, argv: list[str | Path], *, cwd: Path | None = None) -> str:
+        return self._context.execute(argv, cwd=cwd, env=self._env)
 
 
 def _write_licenses(context: StepContext, tree: Path, slirp: Path, version: str) -> None:

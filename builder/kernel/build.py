@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import re
 import shutil
-import stat
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from builder import fetch, mirrors, source
@@ -21,6 +17,7 @@ from builder.kernel import features, fragments, kernel_org, verify
 from builder.kernel.fragments import Setting
 from builder.kernel.spec import KernelSpec
 from builder.lock import check_source, expected_digest
+from builder.plain_directory import plain_directory
 from builder.source import SourceKind
 from builder.userland.packages import kernel_source_step, load_packages
 
@@ -161,7 +158,7 @@ def _download_source(ctx: StepContext, location: str) -> None:
 
 def _compile(ctx: StepContext, spec: KernelSpec, unused: tuple[str, ...]) -> None:
     environment = _environment(ctx, unused)
-    with _plain_directory(ctx.scratch) as work:
+    with plain_directory(ctx.scratch) as work:
         tree = work / "linux"
         if not (work / "patches").exists():
             applied = _place_source(ctx, spec, tree)
@@ -175,39 +172,6 @@ def _compile(ctx: StepContext, spec: KernelSpec, unused: tuple[str, ...]) -> Non
         _collect(ctx, objects)
         for key in ("patches", "overrides"):
             ctx.record(key, json.loads((work / key).read_text()))
-
-
-@contextlib.contextmanager
-def _plain_directory(scratch: Path) -> Iterator[Path]:
-    """`scratch`, or where the kernel's Makefile would refuse its name a directory that it takes.
-
-    A link in `scratch` leads to that directory: a build that was killed leaves both, and the next one goes on there.
-    """
-    if not re.search(r"[\s:]", str(scratch)):
-        yield scratch
-        return
-    link = scratch / "elsewhere"
-    work = _left_behind(link)
-    if not work:
-        work = Path(tempfile.mkdtemp(prefix="mkstage1-kernel-"))
-        link.unlink(missing_ok=True)
-        link.symlink_to(work)
-    try:
-        yield work
-    finally:
-        shutil.rmtree(work)
-        link.unlink()
-
-
-def _left_behind(link: Path) -> Path | None:
-    """Where the link leads: to a directory that nobody else can have made since, or written to."""
-    try:
-        target = link.readlink()
-        state = target.lstat()
-    except OSError:
-        return None
-    own = stat.S_ISDIR(state.st_mode) and state.st_uid == os.geteuid() and not state.st_mode & 0o077
-    return target if own else None
 
 
 def _place_source(ctx: StepContext, spec: KernelSpec, tree: Path) -> list[str]:
