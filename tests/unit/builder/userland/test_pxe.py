@@ -72,7 +72,11 @@ def test_an_image_without_systemd(tmp_path: Path, usr: Path) -> None:
     assert f"/usr/bin/systemd is not in {image}" in problem(make_context(tmp_path, str(image)))
 
 
-@pytest.mark.parametrize("content", [b"", b"neither", gzip.compress(b"not cpio"), gzip.compress(bytes(5000))[:-20]])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"neither", gzip.compress(b"not cpio"), gzip.compress(bytes(5000))[:-20]],
+    ids=["empty", "neither", "not cpio", "cut"],
+)
 def test_what_is_no_image(tmp_path: Path, content: bytes) -> None:
     image = tmp_path / "image"
     image.write_bytes(content)
