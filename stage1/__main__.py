@@ -6,6 +6,7 @@ In the guest: `stage1 agent`, and `stage1 streams APP ENDPOINT...`.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -57,6 +58,8 @@ def main(arguments: Sequence[str]) -> int:
     except UserError as error:
         report("error", str(error))
         return EXIT_FAILURE
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     except Exception:
         sys.excepthook(*sys.exc_info())
         return EXIT_FAILURE

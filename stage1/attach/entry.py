@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 
 from stage1.arguments import ATTACH_FLAGS, Parsed, parse
-from stage1.attach.endpoints import Endpoint, endpoints_of
+from stage1.attach.endpoints import Endpoint, endpoints_of, stream_service
 from stage1.channel.broker import connect
 from stage1.channel.client import run_session, terminal_size
 from stage1.channel.frames import NOT_YET, Request
@@ -20,10 +20,11 @@ from stage1.lock import is_locked
 from stage1.paths import Tree
 from stage1.pod import Stream, StreamMode, app_name, load_streams
 from stage1.stop import read_pid
+from stage1.units import UNIT_FOLDER
 
 _IMAGE = "stage1/rootfs"
 _WAIT_SECONDS = 0.2
-_STATUS_SIZE = 64
+_FILE_SIZE = 4 << 10
 _LISTED = {Endpoint.TTY_IN: "tty", Endpoint.TTY_OUT: "tty"}
 
 
@@ -50,6 +51,8 @@ def attach(words: Sequence[str]) -> int:
         for listed in dict.fromkeys(_LISTED.get(endpoint, endpoint.value) for endpoint in offered):
             print(listed)
         return 0
+    if not _exists(f"{UNIT_FOLDER}/{stream_service(name)}"):
+        raise UserError(f"app {name}: nobody can attach to it: the pod was started with --interactive")
     wanted = _asked(parsed, name, offered) if Action(action) is Action.CUSTOM else _all(streams)
     return _pass_on(name, wanted)
 
@@ -79,7 +82,7 @@ def _pass_on(name: str, endpoints: Sequence[Endpoint]) -> int:
     while True:
         if not is_locked("."):
             raise UserError("the pod does not run")
-        if _has_ended(name):
+        if _exists(f"rkt/status/{name}"):
             raise UserError(f"app {name} has ended")
         rows, columns = terminal_size() if terminal else (0, 0)
         names = tuple(endpoint.value for endpoint in endpoints)
@@ -89,9 +92,9 @@ def _pass_on(name: str, endpoints: Sequence[Endpoint]) -> int:
         time.sleep(_WAIT_SECONDS)
 
 
-def _has_ended(name: str) -> bool:
+def _exists(name: str) -> bool:
     try:
-        Tree(_IMAGE).read(f"rkt/status/{name}", limit=_STATUS_SIZE)
+        Tree(_IMAGE).read(name, limit=_FILE_SIZE)
     except FileNotFoundError:
         return False
     return True

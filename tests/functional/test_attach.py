@@ -100,6 +100,12 @@ def test_streams(image: Image, pod_of: PodMaker) -> None:
     with running(image, pod_of, apps) as (pod, program):
         listed = answer(pod, "echo", "--action=list")
         assert (listed.status, listed.stdout) == (0, "stdin\nstdout\nstderr\n")
+        with Terminal() as terminal, attach(pod, "echo", "--action=auto-attach", terminal=terminal) as session:
+            terminal.type("hello\n")
+            session.wait_for("out hello")
+            terminal.type("\x03")
+            left = session.wait()
+            assert (left.status, "Traceback" in left.stdout) == (130, False)
         refused = answer(pod, "other", "--action=auto-attach")
         assert (refused.status, "nobody can attach" in refused.stderr) == (254, True)
         refused = answer(pod, "echo", "--action=custom-attach", "--tty-in=true", "--tty-out=true", "--stdin=false")

@@ -227,6 +227,10 @@ def pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     apps = [app("plain"), app("streams", stdin="stream", stdout="stream"), app("shell", stdin="tty", stdout="tty")]
     (tmp_path / "pod").write_text(json.dumps({"apps": apps}))
     (tmp_path / "stage1/rootfs/rkt/status").mkdir(parents=True)
+    units = tmp_path / "stage1/rootfs/usr/lib/systemd/system"
+    units.mkdir(parents=True)
+    for name in ("streams", "shell"):
+        (units / f"attach@{name}.service").touch()
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -254,6 +258,12 @@ def test_endpoints_are_listed(pod: Path, capsys: pytest.CaptureFixture[str], app
 def test_what_cannot_be_attached(pod: Path, words: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
         attach(words)
+
+
+def test_a_pod_that_has_the_console_for_all_streams(pod: Path) -> None:
+    (pod / "stage1/rootfs/usr/lib/systemd/system/attach@shell.service").unlink()
+    with pytest.raises(UserError, match="was started with --interactive"):
+        attach(["--app=shell", "--action=auto-attach"])
 
 
 def test_an_app_that_has_ended(pod: Path) -> None:
