@@ -45,7 +45,7 @@ def needed(*programs: str) -> None:
 
 @pytest.fixture(scope="module")
 def of_pxe(workdir: Path, tmp_path_factory: pytest.TempPathFactory, configured: BuildConfig) -> Path:
-    """The image of the flavor coreos from a PXE image."""
+    """The folder with the images of the flavors coreos and kvm from a PXE image."""
     needed("mksquashfs", "cpio")
     place = tmp_path_factory.mktemp("pxe")
     extract(find_flavor("coreos", workdir), place / "coreos")
@@ -53,29 +53,31 @@ def of_pxe(workdir: Path, tmp_path_factory: pytest.TempPathFactory, configured: 
     checkout = Checkout(place / "source", place / "build", configured.cache_dir)
     copy_source(checkout.srcdir)
     options = (f"--with-coreos-local-pxe-image-path={pxe}", "--with-coreos-local-pxe-image-systemd-version=v252")
-    for outcome in (checkout.configure("--with-stage1-flavors=coreos", *options), checkout.make()):
+    flavors = ("--with-stage1-flavors=coreos,kvm", "--with-stage1-kvm-hypervisors=qemu")
+    for outcome in (checkout.configure(*flavors, *options), checkout.make()):
         assert outcome.status == 0, outcome.stderr
-    return checkout.builddir / "bin/stage1-coreos.aci"
+    return checkout.builddir / "bin"
 
 
-@pytest.fixture(scope="module", params=["kvm", "coreos", "coreos-of-pxe", "src", "host", "fly"])
+@pytest.fixture(scope="module", params=["kvm", "kvm-of-pxe", "coreos", "coreos-of-pxe", "src", "host", "fly"])
 def image(request: pytest.FixtureRequest, workdir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
-    """The image of each flavor; for `kvm` that with qemu, under emulation."""
+    """The image of each flavor, and of the two that a PXE image changes; for `kvm` that with qemu, under emulation."""
     name: str = request.param
     if name == "host":
         needed("/usr/lib/systemd/systemd", "/usr/bin/systemd-nspawn")
     if name == "src":
         needed("meson", "ninja", "gperf")
     try:
-        if name == "coreos-of-pxe":
-            aci = request.getfixturevalue("of_pxe")
+        if name.endswith("-of-pxe"):
+            aci = request.getfixturevalue("of_pxe") / f"stage1-{name.removesuffix('-of-pxe')}.aci"
         else:
             aci = find_aci("qemu", workdir) if name == "kvm" else find_flavor(name, workdir)
     except NotBuilt as error:
         pytest.skip(str(error))
     tree = tmp_path_factory.mktemp("trees") / name
     extract(aci, tree)
-    yield Image(tree, "qemu" if name == "kvm" else "nspawn", "tcg" if name == "kvm" else "")
+    machine = name.startswith("kvm")
+    yield Image(tree, "qemu" if machine else "nspawn", "tcg" if machine else "")
     shutil.rmtree(tree)
 
 
