@@ -19,7 +19,7 @@ CONFIGURED := test -f "$$MKSTAGE1_BUILDDIR"/config.json || { echo 'run ./configu
 JOBS := $(if $(findstring n,$(firstword -$(MAKEFLAGS))),,+)
 
 .PHONY: all check lint unit-check functional-check soak bench clean distclean install uninstall docs manpages \
-    bash-completion help dev-tools
+    bash-completion help dev-tools sbom-tools
 .DEFAULT_GOAL := all
 
 all: ## Build the images that configure named (default)
@@ -72,4 +72,7 @@ help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 26
 
 dev-tools:
-	@$(CONFIGURED); exec $(PYTHON) -m builder.venv "$$MKSTAGE1_BUILDDIR"
+	@$(CONFIGURED); exec $(PYTHON) -m builder.venv "$$MKSTAGE1_BUILDDIR" dev
+
+sbom-tools: ## Install the libraries of `mkstage1 sbom` into the build directory
+	@$(CONFIGURED); exec $(PYTHON) -m builder.venv "$$MKSTAGE1_BUILDDIR" sbom

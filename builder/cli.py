@@ -27,6 +27,7 @@ _ELSEWHERE = {
     "flavor": "builder.flavor_commands",
     "lock": "builder.lock_command",
     "inspect": "builder.aci.commands",
+    "sbom": "builder.sbom.command",
     "verify": "builder.aci.commands",
 }
 """Commands that other modules define, as a function of the same name."""

@@ -88,6 +88,7 @@ def _step(outcome: Outcome) -> Json:
     record = outcome.entry.record
     return {
         "summary": outcome.step.summary,
+        "needs": list(dict.fromkeys(outcome.step.needs)),
         "cached": not outcome.ran,
         "seconds": record.seconds,
         "cpu_seconds": record.cpu_seconds,

@@ -61,10 +61,10 @@ def _write_program(srcdir: Path, builddir: Path) -> None:
     program.chmod(0o755)
 
 
-def ensure_dev(config: BuildConfig) -> bool:
-    """Add what requirements/dev.txt pins to the virtual environment; say whether anything had to be done."""
-    requirements = config.srcdir / "requirements" / "dev.txt"
-    stamp = config.builddir / "venv" / ".dev.stamp"
+def ensure_more(config: BuildConfig, name: str) -> bool:
+    """Add what another list of requirements/ pins, such as "dev"; say whether anything had to be done."""
+    requirements = config.srcdir / "requirements" / f"{name}.txt"
+    stamp = config.builddir / "venv" / f".{name}.stamp"
     wanted = _digest(requirements)
     if _read(stamp) == wanted:
         return False
@@ -129,9 +129,9 @@ def _read(stamp: Path) -> str:
 
 
 def main() -> int:
-    """Entry point of `python -m builder.venv BUILDDIR`: make the environment ready for `make check`."""
+    """Entry point of `python -m builder.venv BUILDDIR LIST`: "dev" for `make check`, "sbom" for `mkstage1 sbom`."""
     try:
-        ensure_dev(BuildConfig.load(Path(sys.argv[1]).resolve()))
+        ensure_more(BuildConfig.load(Path(sys.argv[1]).resolve()), sys.argv[2])
     except UserError as error:
         print(error.render("mkstage1"), file=sys.stderr)
         return 1
