@@ -77,7 +77,7 @@ def test_check_runs_everything(source: Path) -> None:
         assert expected in done
     assert [call for call in done if "pytest" in call][-1].endswith("tests/functional")
     first_tool = next(index for index, call in enumerate(done) if "ruff" in call)
-    assert done.index(f"-m builder.venv {source}/build dir") < first_tool
+    assert done.index(f"-m builder.venv {source}/build dir dev") < first_tool
 
 
 def test_disabled_functional_tests_are_refused(source: Path) -> None:
@@ -90,5 +90,16 @@ def test_disabled_functional_tests_are_refused(source: Path) -> None:
 
 def test_help_names_every_target(source: Path) -> None:
     text = make(source, "help").stdout
-    for target in ("all", "check", "lint", "unit-check", "functional-check", "bench", "clean", "install", "docs"):
+    for target in (
+        "all",
+        "check",
+        "lint",
+        "unit-check",
+        "functional-check",
+        "bench",
+        "clean",
+        "install",
+        "docs",
+        "sbom-tools",
+    ):
         assert f"  make {target} " in text

@@ -61,6 +61,7 @@ def test_report_for_programs(tmp_path: Path) -> None:
     assert (report["seconds"], report["cpu_seconds"], report["cache_hits"]) == (2.0, 640.06, 1)
     assert report["steps"]["aci"] == {
         "summary": "make aci",
+        "needs": [],
         "cached": False,
         "seconds": 350.24,
         "cpu_seconds": 640.06,
