@@ -126,6 +126,21 @@ def test_a_program_in_a_running_app(image: Image, pod_of: PodMaker) -> None:
         assert running.wait().status == 0
 
 
+def test_nothing_of_the_host_is_loaded(image: Image) -> None:
+    """systemd's programs name the folder of their own libraries, which are those of the host there, or nowhere."""
+    front = image.rootfs / "nspawn"
+    if not front.exists():
+        pytest.skip("it has no systemd-nspawn")
+    environment = os.environ | {"LD_DEBUG": "libs"}
+    answer = subprocess.run([front, "--version"], env=environment, capture_output=True, text=True, check=True)
+    loaded = [line.rpartition(" ")[2] for line in answer.stderr.splitlines() if "calling init: " in line]
+    inside = [path.startswith(str(image.rootfs)) for path in loaded]
+    # Before that, the shell of the front.
+    loaded = loaded[inside.index(True) :]
+    assert any("libsystemd-shared" in path for path in loaded)
+    assert [path for path in loaded if not path.startswith(str(image.rootfs))] == []
+
+
 def test_what_the_image_says_that_it_is_made_of(image: Image) -> None:
     """systemd is there once, in the version that its own program says."""
     if image.name.endswith("fly"):
