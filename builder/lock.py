@@ -145,6 +145,12 @@ def check_source(config: BuildConfig, url: str, digest: str) -> None:
         raise UserError(f"{url} is {digest}, and {config.lock_file} says {expected}", hint=f"if that is right, {RENEW}")
 
 
+def pinned(location: str, revision: str) -> tuple[str, str]:
+    """URL and digest of a source: of an archive with its digest behind it, or of a revision of a git repository."""
+    url, _, digest = location.partition("#sha256=")
+    return (url, f"sha256:{digest}") if digest else (location, f"commit:{revision}")
+
+
 def changed(old: Lock, new: Lock) -> tuple[str, ...]:
     """What differs, a line each: `+` is new, `-` is gone, `!` is another."""
     return tuple(f"{change.mark} {change.name} {change.text}" for change in changes(old.states, new.states))

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from builder import lock as locking
+from builder.arguments import is_url
 from builder.cache import Entry, Store
 from builder.config import BuildConfig
 from builder.digest import file_digest
@@ -68,7 +69,7 @@ def _collect(config: BuildConfig) -> Lock:
         build_steps(build, graph, [step.name for step in chosen], job_count(os.environ))
     state = State.load(config.builddir / STATE_NAME)
     packages: list[LockedPackage] = []
-    sources = list(_repositories(config))
+    sources = list(repositories(config))
     for step in chosen:
         entry = build.store(step).find(step.name, state.steps[step.name])
         if entry is None:
@@ -94,6 +95,10 @@ def _source(step: Step, entry: Entry) -> LockedSource:
     return LockedSource(url, f"sha256:{file_digest(archive)}", verified)
 
 
-def _repositories(config: BuildConfig) -> Iterator[LockedSource]:
-    if config.lkvm_revision:
-        yield LockedSource(config.lkvm_src, f"commit:{config.lkvm_revision}", "git: the commit is the digest")
+def repositories(config: BuildConfig) -> Iterator[LockedSource]:
+    """The sources that no step of their own downloads, and whose digests the configuration has."""
+    for location, revision in ((config.lkvm_src, config.lkvm_revision), (config.systemd_src, config.systemd_revision)):
+        if is_url(location):
+            url, digest = locking.pinned(location, revision)
+            how = "git: the commit is the digest" if revision else "digest: given with the URL"
+            yield LockedSource(url, digest, how)

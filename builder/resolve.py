@@ -30,6 +30,7 @@ _DEFAULT_FLAVORS = ("coreos", "kvm", "fly")
 _LOCATION = re.compile(r"(docker|https|http|file)://.+|/.+")
 _ARCHITECTURES: Mapping[str, str] = MappingProxyType({"x86_64": "amd64", "aarch64": "aarch64"})
 """Machine name of the kernel -> architecture of an image (appc spec 0.8.11, Image Manifest Schema, `arch`)."""
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _FINGERPRINT = re.compile(r"[0-9A-F]{40}")
 
 
@@ -120,9 +121,16 @@ def _check_lock(config: BuildConfig, own: resolve_userland.UserlandChoice) -> No
             "--locked, and a lock file does not hold source packages of Debian",
             hint="leave out what is compiled from one: the userland src, --with-stage1-qemu=build",
         )
+    if config.systemd_revision and not _COMMIT.fullmatch(config.systemd_revision):
+        raise UserError(
+            f"--locked, and {config.systemd_revision} is a tag or branch of systemd, which may move",
+            hint="name the commit, 40 digits, with --with-stage1-systemd-revision",
+        )
+    if config.pxe_image:
+        raise UserError("--locked, and a lock file does not hold PXE images", hint="leave one of them out")
     local = (
         *(config.kernel_image, config.kernel_modules, config.kernel_src, config.lkvm_src, config.lkvm_program),
-        *(config.systemd_src, config.pxe_image, config.qemu_src),
+        config.systemd_src,
     )
     for source in local:
         if source.startswith("/"):

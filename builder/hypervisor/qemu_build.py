@@ -12,7 +12,6 @@ from builder import source
 from builder.config import BuildConfig
 from builder.errors import UserError
 from builder.graph import Step, StepContext
-from builder.lock import check_source
 from builder.ninja import Counter
 from builder.plain_directory import plain_directory
 from builder.process import CommandError
@@ -47,8 +46,6 @@ def steps(config: BuildConfig) -> tuple[Step, ...]:
         fetched.append(source_package.step(config, _SOURCE_STEP, "qemu"))
     elif source.classify(location) in {SourceKind.DIRECTORY, SourceKind.ARCHIVE}:
         files = (Path(location),)
-    else:
-        check_source(config, location, location.partition("#")[2].replace("=", ":"))
     compile_step = Step(
         name=NAME,
         label="QEMU",

@@ -15,7 +15,7 @@ from builder.config import BuildConfig
 from builder.errors import UserError
 from builder.flavor import Flavor
 from builder.graph import Json, Step, StepContext
-from builder.lock import check_source
+from builder.lock import check_source, pinned
 from builder.ninja import Counter
 from builder.source import SourceKind
 from builder.userland import collect, source_package
@@ -42,7 +42,7 @@ def steps(config: BuildConfig) -> tuple[Step, ...]:
     elif source.classify(location) in {SourceKind.DIRECTORY, SourceKind.ARCHIVE}:
         files = (Path(location),)
     else:
-        check_source(config, location, f"commit:{config.systemd_revision}")
+        check_source(config, *pinned(location, config.systemd_revision))
     compile_step = Step(
         name=NAME,
         label="SYSTEMD",

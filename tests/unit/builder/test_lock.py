@@ -17,8 +17,10 @@ from builder.lock import (
     expected_digest,
     load,
     locked_packages,
+    pinned,
     save,
 )
+from builder.lock_command import repositories
 from tests.unit.builder.synthetic import make_config
 
 BASH = LockedPackage("bash", "5.2", "amd64", "bookworm", "bash", 10, "a" * 64, "")
@@ -110,3 +112,34 @@ def test_what_changed() -> None:
 
 def test_the_file_is_json(path: Path) -> None:
     assert set(json.loads(path.read_text())) == {"format", "packages", "sources"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "sources"),
+    [
+        (
+            {"lkvm_src": "https://x/kvmtool.git", "lkvm_revision": "1" * 40},
+            [("https://x/kvmtool.git", "commit:" + "1" * 40)],
+        ),
+        ({"systemd_src": "https://x/s.git", "systemd_revision": "2" * 40}, [("https://x/s.git", "commit:" + "2" * 40)]),
+        ({"systemd_src": "https://x/s.tar.gz#sha256=" + "3" * 64}, [("https://x/s.tar.gz", "sha256:" + "3" * 64)]),
+        ({"systemd_src": "/home/me/systemd"}, []),
+    ],
+)
+def test_sources_that_no_step_downloads(
+    tmp_path: Path, changes: dict[str, str], sources: list[tuple[str, str]]
+) -> None:
+    """What `lock --update` writes of them is what a locked build takes."""
+    config = make_config(tmp_path, **changes)
+    found = list(repositories(config))
+    assert [(source.url, source.digest) for source in found] == sources
+    path = tmp_path / "stage1.lock"
+    save(path, Lock((), tuple(found)))
+    locked = dataclasses.replace(config, locked=True, lock_file=str(path))
+    for url, digest in sources:
+        check_source(locked, url, digest)
+        with pytest.raises(UserError, match="and .* says"):
+            check_source(locked, url, "sha256:other")
+    for location, revision in ((config.lkvm_src, config.lkvm_revision), (config.systemd_src, config.systemd_revision)):
+        if sources and location:
+            check_source(locked, *pinned(location, revision))

@@ -94,7 +94,16 @@ def test_an_image_from_the_network(source: Path) -> None:
         (["--with-stage1-flavors=src", "--with-stage1-systemd-src=https://x/systemd.git"], "no version is named"),
         (["--locked", "--with-stage1-flavors=src"], "does not hold source packages"),
         (["--locked", "--with-stage1-flavors=host"], "cannot hold the programs of this machine"),
-        (["--locked", f"{PXE}=image", f"{PXE_VERSION}=v252"], "a file of this machine"),
+        (["--locked", f"{PXE}=image", f"{PXE_VERSION}=v252"], "does not hold PXE images"),
+        (
+            [
+                "--locked",
+                "--with-stage1-flavors=src",
+                "--with-stage1-systemd-src=https://x/systemd.git",
+                "--with-stage1-systemd-version=v255",
+            ],
+            "v255 is a tag or branch of systemd",
+        ),
     ],
 )
 def test_what_contradicts(source: Path, words: list[str], message: str) -> None:
