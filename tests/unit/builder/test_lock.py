@@ -138,7 +138,7 @@ def test_sources_that_no_step_downloads(
     locked = dataclasses.replace(config, locked=True, lock_file=str(path))
     for url, digest in sources:
         check_source(locked, url, digest)
-        with pytest.raises(UserError, match="and .* says"):
+        with pytest.raises(UserError, match=r"and .* says"):
             check_source(locked, url, "sha256:other")
     for location, revision in ((config.lkvm_src, config.lkvm_revision), (config.systemd_src, config.systemd_revision)):
         if sources and location:
