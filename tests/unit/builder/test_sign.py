@@ -13,7 +13,7 @@ from builder.config import BuildConfig
 from builder.errors import UserError
 from builder.gpg import verify_detached
 from builder.sign import DEVELOPMENT_KEY_FILE, SIGNING_KEY_FILE, development_key, sign
-from tests.support.openpgp import agents_of, gpg, make_key, need_gpg, revoke, scratch_home
+from tests.support.openpgp import agents_of, gpg, make_key, need_gpg, revoke, scratch_home, wait_for_end
 
 USER = "Release <release@example.com>"
 
@@ -115,7 +115,7 @@ def test_the_development_key_stays_private(config: BuildConfig, image: Path) -> 
     published = {path.name for path in image.parent.iterdir()}
     assert published == {image.name, f"{image.name}.asc", DEVELOPMENT_KEY_FILE}
     assert "PRIVATE" not in image.with_name(DEVELOPMENT_KEY_FILE).read_text()
-    assert not agents_of(home)
+    wait_for_end(agents_of(home))
 
 
 def test_the_signature_is_of_the_form_that_rkt_reads(config: BuildConfig, image: Path) -> None:
@@ -149,14 +149,14 @@ def test_two_images_are_signed_at_once(config: BuildConfig, image: Path) -> None
         thread.join()
     assert len(results) == len(images)
     assert len({getattr(result, "fingerprint", None) for result in results}) == 1
-    assert not agents_of(config.builddir / "gnupg")
+    wait_for_end(agents_of(config.builddir / "gnupg"))
 
 
 def test_a_build_directory_with_a_long_path(config: BuildConfig, image: Path, tmp_path: Path) -> None:
     builddir = tmp_path / ("a long way down " * 8)
     builddir.mkdir()
     assert sign(image, replace(config, builddir=builddir)) is not None
-    assert not agents_of(builddir / "gnupg")
+    wait_for_end(agents_of(builddir / "gnupg"))
 
 
 def test_a_named_key_signs(config: BuildConfig, image: Path, home: Path, release: str) -> None:
@@ -247,7 +247,7 @@ def test_a_wrong_passphrase_is_one_clear_line(
         locked = make_key(home, "Locked <locked@example.com>", passphrase="right")
         gpg_agent_forgets(home)
         assert message in _refused(config, image, locked, home, passphrase_file=str(passphrase))
-        assert not agents_of(home)
+        wait_for_end(agents_of(home))
 
 
 def test_a_missing_passphrase_file_is_named(config: BuildConfig, image: Path, home: Path, release: str) -> None:
