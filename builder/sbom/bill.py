@@ -201,10 +201,10 @@ def _facts(record: Path, digest: str, *, asked: bool) -> Iterator[tuple[str, Map
 def _needed(name: str, steps: Mapping[str, Any]) -> list[str]:
     """A step and all that it needs, sorted."""
     found: set[str] = set()
-    todo = [name]
-    while todo:
-        step = todo.pop()
+    waiting = [name]
+    while waiting:
+        step = waiting.pop()
         if step not in found and step in steps:
             found.add(step)
-            todo += steps[step].get("needs", ())
+            waiting += steps[step].get("needs", ())
     return sorted(found)
