@@ -22,7 +22,7 @@ from builder.flavor import Flavor, Flavors, Isolation
 from builder.kernel import fragments
 from builder.naming import variants
 from builder.options import OPTIONS
-from builder.userland.origin import Origin, origin_of
+from builder.userland.origin import Origin
 from builder.version import VERSION
 
 _RKT_FLAVORS = ("src", "coreos", "host", "kvm", "fly")
@@ -99,7 +99,6 @@ def resolve(arguments: Arguments, srcdir: Path, notes: Notes, probe: resolve_kvm
     _note_without_effect(arguments, notes)
     config = _record(arguments, notes, srcdir, stage1, kvm, own, signing)
     for one in chosen:
-        origin_of(config, one)
         variants(config, one)  # refuses what these options cannot build
     if config.locked:
         _check_lock(config, own)

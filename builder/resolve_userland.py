@@ -12,8 +12,8 @@ from pathlib import Path
 
 from builder.arguments import Arguments, Notes, is_url
 from builder.errors import UserError
-from builder.flavor import Flavor, Isolation
-from builder.userland.origin import KEY, Origin
+from builder.flavor import Flavor
+from builder.userland.origin import Origin, origin_for
 
 SYSTEMD_OPTIONS = ("stage1-systemd-src", "stage1-systemd-version", "stage1-systemd-revision")
 _PATH, _PATH_VERSION = "coreos-local-pxe-image-path", "coreos-local-pxe-image-systemd-version"
@@ -52,13 +52,7 @@ class UserlandChoice:
 def resolve(arguments: Arguments, notes: Notes, flavors: Iterable[Flavor]) -> UserlandChoice:
     """Decide what the userlands of the flavors are made of. Raises `UserError` for what contradicts or is not there."""
     pxe_image, version, key = _pxe_image(arguments, notes)
-    origins = set()
-    for one in flavors:
-        text = one.text(KEY)
-        if text in [known.value for known in Origin]:
-            origins.add(Origin(text))
-        elif not text and pxe_image and one.isolation is not Isolation.CHROOT:
-            origins.add(Origin.COREOS)
+    origins = {origin_for(pxe_image, one) for one in flavors}
     if Origin.COREOS not in origins:
         for name in (_PATH, _PATH_VERSION, _URL, _KEY):
             notes.ignore(arguments, name, "no flavor that is built takes its userland from it")

@@ -13,7 +13,7 @@ from builder.elf import Closure, MissingLibraryError, defined_versions, needed_v
 from builder.errors import UserError
 from builder.userland.debs import PackageTree, merged_path
 from builder.userland.origin import Origin
-from builder.userland.selection import COMPONENTS, Entry, Selection
+from builder.userland.selection import COMPONENTS, LIBRARIES, Entry, Selection
 
 PACKED = "packed.json"
 """Beside the output's `rootfs`: what of the tree has a name and a version, as in the record of a userland."""
@@ -52,7 +52,7 @@ def collect(
         content = tree.locate(need.path)
         assert content is not None
         if merged_path(need.path) not in selection:
-            selection.add_file(merged_path(need.path), content, "libraries", owner(content))
+            selection.add_file(merged_path(need.path), content, LIBRARIES, owner(content))
     return selection
 
 

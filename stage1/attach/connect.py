@@ -10,8 +10,6 @@ from stage1.attach.endpoints import FOLDER, TERMINAL, Endpoint
 from stage1.channel.frames import Kind
 from stage1.channel.process import Ends
 
-_KINDS = {Endpoint.STDERR: Kind.ERRORS}
-
 
 def connect(app: str, names: Sequence[str], folder: str = FOLDER) -> Ends:
     """Connect to endpoints of an app. Raises `OSError` where the app does not run."""
