@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from contextlib import suppress
 from typing import NoReturn
 
@@ -24,6 +25,7 @@ from stage1.name_service import write_name_service
 from stage1.network.ipam import Dns
 from stage1.paths import AppRoot, Tree
 from stage1.pod import App, Pod
+from stage1.pod_process import pod_process
 from stage1.processes import children
 from stage1.syscalls import MS_BIND, MS_RDONLY, MS_REC, MS_REMOUNT, die_with_parent, enter_namespace, mount
 from stage1.units import ENVIRONMENT_FOLDER, app_environment, environment_file
@@ -35,6 +37,7 @@ _DEVICES = ("full", "null", "ptmx", "random", "tty", "urandom", "zero", "net/tun
 _NETWORKS = ("default", "host")
 """What rkt asks for where the person asks for nothing, and what the app has."""
 _ENVIRONMENT_SIZE = 4 << 20
+_WAIT_SECONDS = 0.1
 
 
 def become_app(front: int, pod: Pod, arguments: RunArguments, image: Tree, pod_directory: Tree) -> NoReturn:
@@ -115,12 +118,12 @@ def _execute(app: App, identity: Identity, program: str, front: int) -> NoReturn
         raise UserError(f"app {app.name}: cannot execute {program}: {error.strerror}") from error
 
 
-def enter_app(pod_process: int, app: str, image: Tree, words: tuple[str, ...]) -> NoReturn:
+def enter_app(app: str, image: Tree, words: tuple[str, ...]) -> NoReturn:
     """Become a program in the root of the app that a pod runs, as root and with the app's environment.
 
     Raises `UserError` where none runs; a program that is missing, or cannot be executed, is a shell's exit status.
     """
-    process = _process(pod_process)
+    process = _process()
     try:
         environment = read_environment(image.read(f"{ENVIRONMENT_FOLDER}/{app}", limit=_ENVIRONMENT_SIZE).decode())
         namespace = os.open(f"/proc/{process}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
@@ -139,13 +142,17 @@ def enter_app(pod_process: int, app: str, image: Tree, words: tuple[str, ...]) -
         sys.exit(NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE)
 
 
-def stop_app(pod_process: int) -> None:
+def stop_app() -> None:
     """Ask the app to end, by SIGTERM. Raises `UserError` where none runs."""
     with suppress(ProcessLookupError):
-        os.kill(_process(pod_process), signal.SIGTERM)
+        os.kill(_process(), signal.SIGTERM)
 
 
-def _process(pod_process: int) -> int:
-    for child in children(pod_process):
-        return child
-    raise UserError("the pod's app does not run yet, or has ended")
+def _process() -> int:
+    """The app's process, once the app's root is its own: until then it is this program in another process."""
+    while True:
+        for child in children(pod_process()):
+            with suppress(FileNotFoundError):
+                if not os.path.samestat(os.stat(f"/proc/{child}/root"), os.stat("/")):
+                    return child
+        time.sleep(_WAIT_SECONDS)

@@ -6,17 +6,14 @@ import os
 from collections.abc import Sequence
 
 from stage1.arguments import ENTER_FLAGS, parse
-from stage1.channel.broker import connect
-from stage1.channel.client import run_session, terminal_size
+from stage1.channel.client import terminal_size
 from stage1.channel.frames import Request
-from stage1.channel.prepare import require_channel
-from stage1.container.inside import run_inside
 from stage1.errors import UserError
 from stage1.guest_rules import Isolation, load_guest_rules
-from stage1.lock import is_locked
 from stage1.paths import Tree
 from stage1.pod import APPS_FOLDER, app_name
-from stage1.stop import read_pid
+from stage1.pod_process import pod_process
+from stage1.session import run_in_pod
 
 _IMAGE = "stage1/rootfs"
 _DEFAULT_COMMAND = ("/bin/bash",)
@@ -29,24 +26,18 @@ def enter(words: Sequence[str]) -> int:
     """
     parsed = parse(words, ENTER_FLAGS)
     app = parsed.texts.get("appname") or parsed.texts.get("app") or ""
-    if app and not Tree(_IMAGE).is_directory(f"{APPS_FOLDER}/{app_name(app)}/rootfs"):
+    image = Tree(_IMAGE)
+    if app and not image.is_directory(f"{APPS_FOLDER}/{app_name(app)}/rootfs"):
         raise UserError(f"the pod has no app {app}")
-    if not is_locked("."):
-        raise UserError("the pod does not run")
-    isolation = load_guest_rules(Tree(_IMAGE)).isolation
+    pod_process()
+    isolation = load_guest_rules(image).isolation
     if isolation is Isolation.CHROOT:
         from stage1.chroot import enter_app
 
         name = app or next(iter(os.listdir(f"{_IMAGE}/{APPS_FOLDER}")))
-        enter_app(read_pid(), name, Tree(_IMAGE), parsed.positional or _DEFAULT_COMMAND)
-    container = isolation is Isolation.CONTAINER
-    if not container:
-        require_channel(Tree(_IMAGE))
+        enter_app(name, image, parsed.positional or _DEFAULT_COMMAND)
     terminal = os.isatty(0) and os.isatty(1)
     rows, columns = terminal_size() if terminal else (0, 0)
     term = os.environ.get("TERM", "") if terminal else ""
     request = Request(app, parsed.positional or _DEFAULT_COMMAND, terminal, term, rows, columns)
-    if container:
-        return run_inside(read_pid(), request)
-    with connect() as connection:
-        return run_session(connection, request)
+    return run_in_pod(request, isolation, image)

@@ -8,18 +8,15 @@ import signal
 from collections.abc import Sequence
 
 from stage1.arguments import STOP_FLAGS, parse, parse_uuid
-from stage1.channel.broker import connect
-from stage1.channel.client import run_session
 from stage1.channel.frames import Request
-from stage1.channel.prepare import require_channel
-from stage1.container.inside import run_inside
 from stage1.errors import UserError
 from stage1.guest_rules import Isolation, load_guest_rules
 from stage1.lock import is_locked
 from stage1.paths import Tree
+from stage1.pod_process import pod_process
+from stage1.session import run_in_pod
 
 _IMAGE = "stage1/rootfs"
-_PID_SIZE = 32
 _STOP_APPS = ("/usr/bin/systemctl", "--no-block", "start", "ending.target")
 
 
@@ -31,47 +28,29 @@ def stop(words: Sequence[str]) -> None:
     """
     parsed = parse(words, STOP_FLAGS)
     parse_uuid(parsed.positional)
-    if not is_locked("."):
-        raise UserError("the pod does not run")
+    pid = pod_process()
     if parsed.switches.get("force"):
-        kill_pod(read_pid())
+        kill_pod(pid)
         return
-    request = Request("", _STOP_APPS, terminal=False)
-    isolation = load_guest_rules(Tree(_IMAGE)).isolation
+    image = Tree(_IMAGE)
+    isolation = load_guest_rules(image).isolation
     if isolation is Isolation.CHROOT:
         from stage1.chroot import stop_app
 
-        stop_app(read_pid())
-        return
-    if isolation is Isolation.CONTAINER:
-        status = run_inside(read_pid(), request, with_input=False)
+        stop_app()
     else:
-        require_channel(Tree(_IMAGE))
-        status = _run_in_guest(request)
+        _stop_apps(isolation, image)
+
+
+def _stop_apps(isolation: Isolation, image: Tree) -> None:
+    try:
+        status = run_in_pod(Request("", _STOP_APPS, terminal=False), isolation, image, with_input=False)
+    except UserError:
+        if is_locked("."):
+            raise
+        return
     if status != 0:
         raise UserError(f"the pod does not stop its apps (status {status}); use --force")
-
-
-def _run_in_guest(request: Request) -> int:
-    with connect() as connection:
-        try:
-            return run_session(connection, request, with_input=False)
-        except UserError:
-            if is_locked("."):
-                raise
-            return 0
-
-
-def read_pid() -> int:
-    """The pod's process, from the file `pid` in the working directory. Raises `UserError`."""
-    try:
-        content = Tree(".").read("pid", limit=_PID_SIZE)
-        pid = int(content)
-    except (OSError, ValueError) as error:
-        raise UserError(f"the pod's process is not known: file pid: {error}") from error
-    if pid <= 1:
-        raise UserError(f"the pod's process is not known: file pid says {pid}")
-    return pid
 
 
 def kill_pod(pid: int) -> None:

@@ -9,17 +9,15 @@ from enum import Enum
 
 from stage1.arguments import ATTACH_FLAGS, Parsed, parse
 from stage1.attach.endpoints import Endpoint, endpoints_of, stream_service
-from stage1.channel.broker import connect
-from stage1.channel.client import run_session, terminal_size
+from stage1.channel.client import terminal_size
 from stage1.channel.frames import NOT_YET, Request
-from stage1.channel.prepare import require_channel
-from stage1.container.inside import run_inside
 from stage1.errors import UserError, report
 from stage1.guest_rules import Isolation, load_guest_rules
 from stage1.lock import is_locked
 from stage1.paths import Tree
 from stage1.pod import Stream, StreamMode, app_name, load_streams
-from stage1.stop import read_pid
+from stage1.pod_process import pod_process
+from stage1.session import run_in_pod
 from stage1.units import UNIT_FOLDER
 
 _IMAGE = "stage1/rootfs"
@@ -51,9 +49,10 @@ def attach(words: Sequence[str]) -> int:
         for listed in dict.fromkeys(_LISTED.get(endpoint, endpoint.value) for endpoint in offered):
             print(listed)
         return 0
+    wanted = _asked(parsed, name, offered) if Action(action) is Action.CUSTOM else _all(streams)
+    pod_process()
     if not _exists(f"{UNIT_FOLDER}/{stream_service(name)}"):
         raise UserError(f"app {name}: nobody can attach to it: the pod was started with --interactive")
-    wanted = _asked(parsed, name, offered) if Action(action) is Action.CUSTOM else _all(streams)
     return _pass_on(name, wanted)
 
 
@@ -79,14 +78,14 @@ def _pass_on(name: str, endpoints: Sequence[Endpoint]) -> int:
     terminal = any(endpoint.of_terminal for endpoint in endpoints) and os.isatty(0) and os.isatty(1)
     if terminal:
         report("note", "Ctrl-p Ctrl-q leaves the app")
+    isolation = load_guest_rules(Tree(_IMAGE)).isolation
     while True:
-        if not is_locked("."):
-            raise UserError("the pod does not run")
+        pod_process()
         if _exists(f"rkt/status/{name}"):
             raise UserError(f"app {name} has ended")
         rows, columns = terminal_size() if terminal else (0, 0)
         names = tuple(endpoint.value for endpoint in endpoints)
-        status = _run_session(Request(name, (), terminal, rows=rows, columns=columns, endpoints=names))
+        status = _run_session(Request(name, (), terminal, rows=rows, columns=columns, endpoints=names), isolation)
         if status != NOT_YET:
             return status
         time.sleep(_WAIT_SECONDS)
@@ -100,13 +99,9 @@ def _exists(name: str) -> bool:
     return True
 
 
-def _run_session(request: Request) -> int:
+def _run_session(request: Request, isolation: Isolation) -> int:
     try:
-        if load_guest_rules(Tree(_IMAGE)).isolation is Isolation.CONTAINER:
-            return run_inside(read_pid(), request)
-        require_channel(Tree(_IMAGE))
-        with connect() as connection:
-            return run_session(connection, request)
+        return run_in_pod(request, isolation, Tree(_IMAGE))
     except UserError:
         # The pod's end is that of the app.
         if is_locked("."):

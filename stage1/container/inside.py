@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import os
 import socket
+import time
+from contextlib import suppress
 
 from stage1.channel.agent import Agent
 from stage1.channel.client import run_session
 from stage1.channel.frames import Request
 from stage1.channel.stream import Stream
 from stage1.errors import UserError
+from stage1.pod_process import pod_process
 from stage1.processes import children, number_inside
 from stage1.syscalls import enter_namespace
 
 # The mount namespace comes last: it takes the host's /proc away.
 _NAMESPACES = ("cgroup", "ipc", "uts", "net", "pid", "mnt")
+_SOCKET = "run/systemd/private"
+"""systemd takes orders when this is there."""
+_WAIT_SECONDS = 0.1
 
 
-def run_inside(pod_process: int, request: Request, *, with_input: bool = True) -> int:
-    """Run a program with our standard streams in the container of a pod; its exit status.
+def run_inside(request: Request, *, with_input: bool = True) -> int:
+    """Run a program with our standard streams in the container of the pod in the working directory; its exit status.
 
-    The agent of virtual machines does it, in a process of its own for each session. Raises `UserError` where the
-    container does not run.
+    The agent of virtual machines does it, in a process of its own for each session. A container that starts is waited
+    for. Raises `UserError` where the pod does not run.
     """
-    try:
-        places = _open_places(_leader(pod_process))
-    except FileNotFoundError as error:
-        raise UserError("the pod's container does not run yet, or has ended") from error
+    places = _wait_for_places()
     ours, theirs = socket.socketpair()
     child = os.fork()
     if child == 0:
@@ -42,17 +45,26 @@ def run_inside(pod_process: int, request: Request, *, with_input: bool = True) -
         return run_session(ours, request, with_input=with_input)
 
 
-def _leader(pod_process: int) -> int:
+def _wait_for_places() -> list[int]:
+    while True:
+        process = pod_process()
+        with suppress(FileNotFoundError, ProcessLookupError):
+            return _open_places(_leader(process))
+        time.sleep(_WAIT_SECONDS)
+
+
+def _leader(process: int) -> int:
     """The container's process 1: a grandchild of the pod's own process. Raises `FileNotFoundError`."""
-    for supervisor in children(pod_process):
+    for supervisor in children(process):
         for child in children(supervisor):
             if number_inside(child) == 1:
                 return child
-    raise FileNotFoundError(f"process {pod_process} has no container")
+    raise FileNotFoundError(f"process {process} has no container")
 
 
 def _open_places(leader: int) -> list[int]:
-    """The namespaces of a process, and its root directory."""
+    """The namespaces of a process, and its root directory. Raises `FileNotFoundError` until its systemd serves."""
+    os.lstat(f"/proc/{leader}/root/{_SOCKET}")
     namespaces = [os.open(f"/proc/{leader}/ns/{name}", os.O_RDONLY | os.O_CLOEXEC) for name in _NAMESPACES]
     return [*namespaces, os.open(f"/proc/{leader}/root", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)]
 

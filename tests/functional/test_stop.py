@@ -46,3 +46,12 @@ def test_apps_get_sigterm_and_the_pod_ends(image: Image, pod_of: PodMaker) -> No
         assert lines == ["catcher is up", "caught SIGTERM"]
         for _ in range(2):
             assert pod.call("gc").status == 0
+
+
+def test_a_pod_that_still_starts(image: Image, pod_of: PodMaker) -> None:
+    """Who stops it waits for its files, its boot and systemd; the pod ends, whether its app had its turn or not."""
+    with pod_of(image, [CATCHER]) as pod:
+        with pod.start(prefix=["sh", "-c", 'sleep 1; exec "$@"', "sh"]) as running:
+            assert pod.call("stop").status == 0
+            assert running.wait().status in {0, 143}
+        pod.wait_unlocked()

@@ -260,16 +260,26 @@ def test_what_cannot_be_attached(pod: Path, words: list[str], message: str) -> N
         attach(words)
 
 
-def test_a_pod_that_has_the_console_for_all_streams(pod: Path) -> None:
-    (pod / "stage1/rootfs/usr/lib/systemd/system/attach@shell.service").unlink()
+@pytest.fixture
+def running_pod(pod: Path) -> Iterator[Path]:
+    """The pod, as if it ran."""
+    (pod / "pid").write_text(f"{os.getpid()}\n")
+    rules = pod / "stage1/rootfs/usr/lib/stage1/guest.json"
+    rules.parent.mkdir(parents=True)
+    rules.write_text("{}")
+    lock = os.open(pod, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    yield pod
+    os.close(lock)
+
+
+def test_a_pod_that_has_the_console_for_all_streams(running_pod: Path) -> None:
+    (running_pod / "stage1/rootfs/usr/lib/systemd/system/attach@shell.service").unlink()
     with pytest.raises(UserError, match="was started with --interactive"):
         attach(["--app=shell", "--action=auto-attach"])
 
 
-def test_an_app_that_has_ended(pod: Path) -> None:
-    (pod / "stage1/rootfs/rkt/status/shell").write_text("0\n")
-    lock = os.open(pod, os.O_RDONLY)
-    fcntl.flock(lock, fcntl.LOCK_EX)
+def test_an_app_that_has_ended(running_pod: Path) -> None:
+    (running_pod / "stage1/rootfs/rkt/status/shell").write_text("0\n")
     with pytest.raises(UserError, match="app shell has ended"):
         attach(["--app=shell", "--action=auto-attach"])
-    os.close(lock)

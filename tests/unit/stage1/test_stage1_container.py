@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -135,10 +137,11 @@ def test_a_host_without_the_groups_that_systemd_needs(tmp_path: Path, monkeypatc
         enter_groups(UUID, Tree(str(tmp_path)))
 
 
-def test_a_process_that_has_no_container() -> None:
-    with subprocess.Popen(["sleep", "1000"]) as process:
-        try:
-            with pytest.raises(UserError, match="container does not run"):
-                run_inside(process.pid, Request("", ("true",), terminal=False))
-        finally:
-            process.kill()
+def test_a_container_is_waited_for_while_its_pod_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pid").write_text(f"{os.getpid()}\n")
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    threading.Timer(0.3, os.close, [descriptor]).start()
+    with pytest.raises(UserError, match="the pod does not run"):
+        run_inside(Request("", ("true",), terminal=False))

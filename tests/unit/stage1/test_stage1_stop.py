@@ -2,6 +2,7 @@ import fcntl
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -30,6 +31,7 @@ def test_an_lkvm_without_the_channel_takes_no_sessions(pod: Path, action: Callab
     features.parent.mkdir(parents=True)
     features.write_text('{"channel": false}')
     features.with_name("guest.json").write_text("{}")
+    (pod / "pid").write_text(f"{os.getpid()}\n")
     with pytest.raises(UserError, match="the lkvm of this image takes no sessions"):
         action()
 
@@ -67,8 +69,21 @@ def test_a_bad_pid_file(pod: Path, content: str) -> None:
         stop(["--force", UUID])
 
 
-def test_no_pid_file(pod: Path) -> None:
-    with pytest.raises(UserError, match="the pod's process is not known"):
+def test_a_pod_that_starts_is_waited_for(pod: Path) -> None:
+    with subprocess.Popen(["sleep", "1000"], cwd=pod) as process:
+        ready = threading.Timer(0.3, (pod / "pid").write_text, [f"{process.pid}\n"])
+        ready.start()
+        stop(["--force", UUID])
+        assert ready.finished.is_set()
+        assert process.wait() == -signal.SIGKILL
+
+
+def test_a_pod_that_ends_before_it_has_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    threading.Timer(0.3, os.close, [descriptor]).start()
+    with pytest.raises(UserError, match="the pod does not run"):
         stop(["--force", UUID])
 
 
