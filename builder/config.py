@@ -35,7 +35,9 @@ class BuildConfig:
     version: str
     """Version of the toolchain, "1.31.0+git"."""
     arch: str
-    """appc architecture of the images, "amd64"; the name of a folder in kernel-configs/."""
+    """appc architecture of the images in hand, "amd64": the first of `architectures` unless a plan says otherwise."""
+    architectures: tuple[str, ...]
+    """Architectures that images are built for, each with files in builder/architectures/ and kernel-configs/."""
     flavors: tuple[str, ...]
     flavors_path: tuple[Path, ...]
     """Folders with flavors besides those of the source tree."""

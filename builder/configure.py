@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from builder import arguments, checks, process, resolve_kvm, secret_key, venv
+from builder import architecture, arguments, checks, process, resolve_kvm, secret_key, venv
 from builder.config import BuildConfig
 from builder.errors import UserError
 from builder.resolve import Resolution, resolve
@@ -98,6 +98,8 @@ def _check_machine(
     tests = mode != "no" and not obstacle
     purposes = resolution.purposes | ({"functional tests"} if tests else set())
     wanted = [*checks.needed(checks.table(), purposes), *resolution.requirements]
+    if tests:
+        wanted += [item for one in architecture.known() if one.is_foreign for item in one.requirements]
     absent = checks.missing(list({item.label: item for item in wanted}.values()), report)
     if absent and asked["install-deps"]:
         checks.install(absent, report)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from builder.architecture import architecture
 from builder.graph import StepContext
-
-TOOLS = ("gcc", "ld")
-"""What a step that compiles depends on."""
 
 _FLAGS = (
     *("-std=gnu11", "-Os", "-Wall", "-Wextra", "-nostdlib", "-fno-asynchronous-unwind-tables"),
@@ -15,7 +13,12 @@ _FLAGS = (
 )
 
 
+def tools(arch: str) -> tuple[str, ...]:
+    """What a step that compiles for an architecture depends on."""
+    return tuple(map(architecture(arch).tool, ("gcc", "ld")))
+
+
 def compile_source(context: StepContext, source: Path, target: Path, *flags: str, mode: int) -> None:
     """Compile and link one source. The bytes depend on it, on `flags` and on the tools alone."""
-    context.execute(["gcc", *_FLAGS, *flags, "-o", target, source])
+    context.execute([architecture(context.config.arch).tool("gcc"), *_FLAGS, *flags, "-o", target, source])
     target.chmod(mode)

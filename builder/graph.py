@@ -56,6 +56,10 @@ class Step:
     """Keep the scratch directory of a run that did not end, for the next run with the same fingerprint."""
     heavy: bool = False
     """It uses all `jobs` by itself: no other heavy step runs beside it."""
+    config: BuildConfig | None = None
+    """The configuration that `run` sees, where that is another than the build's: for another architecture."""
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """What `run` calls steps of `needs`, where that is not their name."""
 
 
 class Progress(Protocol):

@@ -44,7 +44,7 @@ def step(config: BuildConfig) -> Step:
         files=(*sources(config, PROGRAM), *sources(config, CONTAINER)[:1], _journal_files(config)),
         params={"arch": config.arch},
         code=("builder.guest", "builder.freestanding"),
-        tools=freestanding.TOOLS,
+        tools=freestanding.tools(config.arch),
     )
 
 

@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from builder.architecture import architecture
 from builder.config import BuildConfig
 from builder.errors import UserError
 from builder.flavor import Flavor
@@ -85,11 +86,11 @@ class _Interpreter:
     """The image's own interpreter, started through its own loader, with the whole library beside it."""
 
     def __init__(self, context: StepContext, tree: PackageTree, rootfs: Path) -> None:
-        libraries = rootfs / userland.library_directory(context.config.arch)
-        loader = userland.loader_of(rootfs)
+        machine = architecture(context.config.arch)
+        libraries = rootfs / machine.library_directory
         python = rootfs / "usr/bin/python3"
         search: list[str | Path] = ["--inhibit-cache", "--library-path", libraries]
-        self._argv = [loader, *search, python, "-S", "-s", "-P"]
+        self._argv = [*machine.runner, rootfs / machine.loader, *search, python, "-S", "-s", "-P"]
         self._context = context
         self.version = python.readlink().name
         """"python3.11", as its directories are named."""

@@ -78,7 +78,8 @@ def _collect(config: BuildConfig) -> Lock:
             sources.append(_source(step, entry))
         else:
             packages += _packages(config, step, entry)
-    return Lock(tuple(packages), tuple(sources))
+    # What is the same for several architectures comes more than once.
+    return Lock(tuple(dict.fromkeys(packages)), tuple(dict.fromkeys(sources)))
 
 
 def _packages(config: BuildConfig, step: Step, entry: Entry) -> Iterator[LockedPackage]:

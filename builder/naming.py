@@ -1,4 +1,4 @@
-"""The images of a flavor and what they are called: one for each hypervisor and version of Linux.
+"""The images of a flavor and what they are called: one for each architecture, hypervisor and version of Linux.
 
 Standard library only: configure.py uses it before anything is installed.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from builder import kernel_version
+from builder.architecture import architecture
 from builder.config import BuildConfig
 from builder.errors import UserError
 from builder.flavor import Flavor, Isolation
@@ -24,7 +25,7 @@ class Variant:
     name: str
     """What the steps that make it are called behind "aci-FLAVOR-" and "sign-FLAVOR-": "qemu", "qemu-6.12"."""
     file: str
-    """File name in `bin/`: "stage1-kvm.aci", "stage1-kvm-qemu-linux-6.12.aci"."""
+    """File name in `bin/`: "stage1-kvm.aci", "stage1-kvm-qemu-linux-6.12-aarch64.aci"."""
 
 
 def variants(config: BuildConfig, flavor: Flavor) -> tuple[Variant, ...]:
@@ -33,18 +34,22 @@ def variants(config: BuildConfig, flavor: Flavor) -> tuple[Variant, ...]:
     Raises `UserError` for a flavor that none of the hypervisors can run.
     """
     if flavor.isolation is not Isolation.MACHINE:
-        return (Variant("", "", flavor.isolation.value, f"stage1-{flavor.name}.aci"),)
-    hypervisors = tuple(name for name in config.hypervisors if name in flavor.hypervisors)
+        return (Variant("", "", flavor.isolation.value, f"stage1-{flavor.name}{_behind(config)}.aci"),)
+    possible = architecture(config.arch).hypervisors
+    hypervisors = tuple(name for name in config.hypervisors if name in flavor.hypervisors and name in possible)
     if not hypervisors:
+        others = ", ".join(name for name in flavor.hypervisors if name in possible) or "no hypervisor"
         raise UserError(
-            f"flavor {flavor.name} cannot be built with {', '.join(config.hypervisors)}",
-            hint=f"it can with {', '.join(flavor.hypervisors) or 'no hypervisor'}: see --with-stage1-kvm-hypervisors",
+            f"flavor {flavor.name} cannot be built for {config.arch} with {', '.join(config.hypervisors)}",
+            hint=f"it can with {others}: see --with-stage1-kvm-hypervisors",
         )
     for name in hypervisors:
         if name not in flavor.table("kernel.forms"):
             raise UserError(f"{flavor.files[-1]}: kernel.forms does not say which kernel {name} boots")
     versions = versions_of(config, flavor) or ("",)
-    return tuple(_variant(flavor, hypervisors, versions, name, version) for version in versions for name in hypervisors)
+    return tuple(
+        _variant(config, flavor, hypervisors, versions, name, version) for version in versions for name in hypervisors
+    )
 
 
 def versions_of(config: BuildConfig, flavor: Flavor) -> tuple[str, ...]:
@@ -62,8 +67,17 @@ def versions_of(config: BuildConfig, flavor: Flavor) -> tuple[str, ...]:
     return tuple(item.value for item in items) or config.kernel_versions
 
 
+def _behind(config: BuildConfig) -> str:
+    return f"-{config.arch}" if len(config.architectures) > 1 else ""
+
+
 def _variant(
-    flavor: Flavor, hypervisors: tuple[str, ...], versions: tuple[str, ...], hypervisor: str, version: str
+    config: BuildConfig,
+    flavor: Flavor,
+    hypervisors: tuple[str, ...],
+    versions: tuple[str, ...],
+    hypervisor: str,
+    version: str,
 ) -> Variant:
     name, file = hypervisor, f"stage1-{flavor.name}"
     if len(hypervisors) > 1:
@@ -71,4 +85,4 @@ def _variant(
     if len(versions) > 1:
         name += f"-{version}"
         file += f"-linux-{version}"
-    return Variant(hypervisor, version, name, f"{file}.aci")
+    return Variant(hypervisor, version, name, f"{file}{_behind(config)}.aci")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from builder import guest, image, kernel_version, launch_rules, launcher, rkt
+from builder.architecture import architecture
 from builder.config import BuildConfig
 from builder.errors import UserError
 from builder.flavor import Flavor, Flavors, Isolation
@@ -18,7 +19,6 @@ from builder.naming import Variant, variants
 from builder.userland import origins, packages
 from builder.userland import steps as userland
 
-LOADER = "usr/lib64/ld-linux-x86-64.so.2"
 PYTHON = "usr/bin/python3"
 KERNEL_IMAGE = "kernel_image"
 """Name of the kernel at the top of an image, as rkt 1.27 and later name it."""
@@ -56,9 +56,28 @@ def plan(config: BuildConfig) -> Plan:
     flavors = Flavors.of(config.srcdir, config.flavors_path).load_all(config.flavors)
     if not flavors:
         return Plan(())
-    images = [one for flavor in flavors for one in _images(config, flavor)]
-    steps = {step.name: step for step in _steps(config, flavors, images)}
+    steps = {rkt.NAME: rkt.step(config)}
     products = [Product(rkt.NAME, rkt.PROGRAM, rkt.PROGRAM)]
+    images: list[_Image] = []
+    for arch in config.architectures:
+        part = replace(config, arch=arch)
+        made = [one for flavor in flavors for one in _images(part, flavor)]
+        found = _plan_of(part, flavors, made)
+        steps |= {step.name: step for step in found.steps}
+        products += found.products
+        images += made
+    products += _links(config, images)
+    if image.signed(config):
+        key = image.public_key_name(config)
+        products.append(Product(next(name for name in steps if name.startswith("sign-")), key, key))
+    return Plan(tuple(steps.values()), tuple(products))
+
+
+def _plan_of(config: BuildConfig, flavors: Iterable[Flavor], images: Iterable[_Image]) -> Plan:
+    """The steps and images of one architecture. Where it is not this machine's, the steps have its name behind theirs,
+    because the cache keeps steps by name."""
+    steps = {step.name: step for step in _steps(config, flavors, images)}
+    products = []
     for one in images:
         archive = _archive(config, one)
         steps[archive.name] = archive
@@ -68,11 +87,18 @@ def plan(config: BuildConfig) -> Plan:
             steps[signature.name] = signature
             name = image.signature_name(one.variant.file)
             products.append(Product(signature.name, name, name))
-    products += _links(config, images)
-    if image.signed(config):
-        key = image.public_key_name(config)
-        products.append(Product(next(name for name in steps if name.startswith("sign-")), key, key))
-    return Plan(tuple(steps.values()), tuple(products))
+    if not architecture(config.arch).is_foreign:
+        return Plan(tuple(steps.values()), tuple(products))
+    return Plan(
+        tuple(_foreign(step, config) for step in steps.values()),
+        tuple(replace(product, step=f"{product.step}-{config.arch}") for product in products),
+    )
+
+
+def _foreign(step: Step, config: BuildConfig) -> Step:
+    names = {f"{need}-{config.arch}": need for need in step.needs}
+    name = f"{step.name}-{config.arch}"
+    return replace(step, name=name, needs=tuple(names), config=config, aliases=names)
 
 
 def _images(config: BuildConfig, flavor: Flavor) -> Iterator[_Image]:
@@ -94,7 +120,6 @@ def _images(config: BuildConfig, flavor: Flavor) -> Iterator[_Image]:
 
 def _steps(config: BuildConfig, flavors: Iterable[Flavor], images: Iterable[_Image]) -> Iterator[Step]:
     """All but those of single images; where flavors share a step it comes more than once."""
-    yield rkt.step(config)
     kernels = {one.kernel.compile_step: one.kernel for one in images if one.kernel}
     yield from _packages(config, flavors, kernels.values())
     if config.kernel == "prebuilt":
@@ -155,7 +180,8 @@ def _archive(config: BuildConfig, one: _Image) -> Step:
     layers = {userland.name_of(flavor): "userland", launcher.name_of(flavor): "launcher"}
     parts: list[image.Part] = []
     if one.is_machine:
-        parts += _kernel_parts(config, one.kernel, flavor.table("kernel.forms")[hypervisor])
+        form = flavor.table("kernel.forms")[hypervisor]
+        parts += _kernel_parts(config, one.kernel, architecture(config.arch).kernel_forms.get(form, form))
         parts.append(image.Part(guest.NAME, guest.PROGRAM, guest.PATH, "launcher"))
     elif flavor.isolation is Isolation.CONTAINER:
         parts.append(image.Part(guest.NAME, guest.CONTAINER, guest.PATH, "launcher"))
@@ -172,12 +198,13 @@ def _archive(config: BuildConfig, one: _Image) -> Step:
 
 def template_values(config: BuildConfig, flavor: Flavor) -> dict[str, Json]:
     """What the templates of a flavor can refer to."""
+    machine = architecture(config.arch)
     return {
         "flavor": flavor.name,
         "version": config.flavors_version,
         "arch": config.arch,
-        "loader": LOADER,
-        "library_path": userland.library_directory(config.arch),
+        "loader": machine.loader,
+        "library_path": machine.library_directory,
         "python": PYTHON,
         "launcher": launcher.ARCHIVE,
         **launch_rules.guest(flavor),

@@ -73,7 +73,7 @@ def write_report(
         "format": _FORMAT,
         "toolchain": VERSION,
         "version": config.version,
-        "arch": config.arch,
+        "architectures": list(config.architectures),
         "flavors": list(config.flavors),
         "steps": {name: _step(outcome) for name, outcome in outcomes.items()},
         "cache_hits": len(outcomes) - len(ran),

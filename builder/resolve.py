@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import platform
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from types import MappingProxyType
 
-from builder import kernel_version, lock, mirrors, resolve_kvm, resolve_userland
+from builder import architecture, kernel_version, lock, mirrors, resolve_kvm, resolve_userland
+from builder.architecture import Architecture
 from builder.arguments import Arguments, Notes
 from builder.checks import Kind, Requirement
 from builder.config import BuildConfig
@@ -28,8 +28,6 @@ from builder.version import VERSION
 _RKT_FLAVORS = ("src", "coreos", "host", "kvm", "fly")
 _DEFAULT_FLAVORS = ("coreos", "kvm", "fly")
 _LOCATION = re.compile(r"(docker|https|http|file)://.+|/.+")
-_ARCHITECTURES: Mapping[str, str] = MappingProxyType({"x86_64": "amd64", "aarch64": "aarch64"})
-"""Machine name of the kernel -> architecture of an image (appc spec 0.8.11, Image Manifest Schema, `arch`)."""
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _FINGERPRINT = re.compile(r"[0-9A-F]{40}")
 
@@ -65,7 +63,7 @@ class Resolution:
     purposes: frozenset[str]
     """What the choices need on this machine, in the words of requirements.toml."""
     requirements: tuple[Requirement, ...]
-    """What flavors of one's own need besides."""
+    """What flavors of one's own, and other architectures, need besides."""
     tests_obstacle: str
     """Why functional tests cannot run with these options; empty where they can."""
 
@@ -76,10 +74,11 @@ def resolve(arguments: Arguments, srcdir: Path, notes: Notes, probe: resolve_kvm
     stage1 = _stage1(arguments, flavors, notes)
     chosen = flavors.load_all(stage1.flavors)
     machines = [one for one in chosen if one.isolation is Isolation.MACHINE]
+    architectures = _architectures(arguments, srcdir, machines=bool(machines))
     kvm = resolve_kvm.KvmChoice()
     purposes = {"python", "guest", "packages"} if chosen else {"python"}
     if machines:
-        kvm = resolve_kvm.resolve(arguments, notes, probe)
+        kvm = resolve_kvm.resolve(arguments, notes, probe, architectures)
         purposes |= kvm.purposes
         if kvm.kernel.kind == "build" and _has_type_information(kvm, machines):
             purposes.add("BTF")
@@ -87,6 +86,7 @@ def resolve(arguments: Arguments, srcdir: Path, notes: Notes, probe: resolve_kvm
         for name in resolve_kvm.KVM_OPTIONS:
             notes.ignore(arguments, name, "no flavor with a virtual machine is built")
     own = resolve_userland.resolve(arguments, notes, chosen)
+    resolve_userland.check_architectures(own, architectures)
     purposes |= own.purposes
     checks_signature = kvm.checks_signature or (not kvm.kernel.versions_asked and any(map(_is_of_kernel_org, machines)))
     if checks_signature:
@@ -97,16 +97,19 @@ def resolve(arguments: Arguments, srcdir: Path, notes: Notes, probe: resolve_kvm
     if arguments["compiler-launcher"] == "ccache":
         purposes.add("ccache")
     _note_without_effect(arguments, notes)
-    config = _record(arguments, notes, srcdir, stage1, kvm, own, signing)
-    for one in chosen:
-        variants(config, one)  # refuses what these options cannot build
+    config = _record(arguments, notes, srcdir, stage1, kvm, own, signing, architectures)
+    for arch in config.architectures:
+        for one in chosen:
+            variants(replace(config, arch=arch), one)  # refuses what these options cannot build
     if config.locked:
         _check_lock(config, own)
     programs = {item.key: item.value for one in chosen for item in one.items.get("requires", ())}
     requirements = tuple(
         Requirement(program, Kind.PROGRAM, package, frozenset({"flavor"})) for program, package in programs.items()
     )
-    return Resolution(config, frozenset(purposes), requirements, _tests_obstacle(stage1))
+    cross = tuple(item for one in architectures if one.is_foreign and chosen for item in one.requirements)
+    purposes |= {"cross"} if cross else set()
+    return Resolution(config, frozenset(purposes), (*requirements, *cross), _tests_obstacle(stage1, architectures))
 
 
 def _check_lock(config: BuildConfig, own: resolve_userland.UserlandChoice) -> None:
@@ -158,6 +161,7 @@ def _record(
     kvm: resolve_kvm.KvmChoice,
     own: resolve_userland.UserlandChoice,
     signing: Signing,
+    architectures: tuple[Architecture, ...],
 ) -> BuildConfig:
     directories = _directories(arguments)
     return BuildConfig(
@@ -165,7 +169,8 @@ def _record(
         builddir=build_directory(arguments, srcdir),
         cache_dir=_cache_dir(arguments),
         version=VERSION,
-        arch=_arch(srcdir, machines=bool(kvm.hypervisors)),
+        arch=architectures[0].name,
+        architectures=tuple(one.name for one in architectures),
         flavors=stage1.flavors,
         flavors_path=_flavors_path(arguments),
         flavors_version=stage1.flavors_version,
@@ -297,17 +302,19 @@ def _location(arguments: Arguments) -> str:
     return location
 
 
-def _arch(srcdir: Path, *, machines: bool) -> str:
-    machine = platform.machine()
-    arch = _ARCHITECTURES.get(machine)
-    if arch is None:
-        raise UserError(f"unsupported architecture {machine}", hint=f"build on {' or '.join(_ARCHITECTURES)}")
-    if machines and not (srcdir / "kernel-configs" / arch).is_dir():
-        raise UserError(
-            f"no flavor with a virtual machine can be built on {machine}: kernel-configs/{arch} does not exist",
-            hint="add kernel fragments for this architecture",
-        )
-    return arch
+def _architectures(arguments: Arguments, srcdir: Path, *, machines: bool) -> tuple[Architecture, ...]:
+    text = arguments["stage1-arch"]
+    found = tuple(map(architecture.find, text.split(","))) if text else (architecture.of_this_machine(),)
+    for one in found:
+        if found.count(one) > 1:
+            raise UserError(f"--with-stage1-arch names {one.name} twice", hint="name each architecture once")
+        if machines and not (srcdir / "kernel-configs" / one.name).is_dir():
+            raise UserError(
+                f"no flavor with a virtual machine can be built for {one.name}: kernel-configs/{one.name} does not "
+                "exist",
+                hint="add kernel fragments for this architecture",
+            )
+    return found
 
 
 def _signing(arguments: Arguments, notes: Notes, *, other_use: bool) -> Signing:
@@ -391,9 +398,11 @@ def _note_without_effect(arguments: Arguments, notes: Notes) -> None:
     notes.ignored.extend(arguments.ignored_variables)
 
 
-def _tests_obstacle(stage1: Stage1) -> str:
+def _tests_obstacle(stage1: Stage1, architectures: Iterable[Architecture]) -> str:
     if stage1.detailed:
         return "they test images that are built here, and the default stage1 is another"
+    if all(one.is_foreign for one in architectures):
+        return "they run images for this machine"
     if platform.system() != "Linux":
         return "they run on Linux only"
     return ""

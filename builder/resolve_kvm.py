@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from builder import kernel_version, lkvm_program, process
+from builder.architecture import Architecture
 from builder.arguments import Arguments, Notes, is_url
 from builder.errors import UserError
 
@@ -119,13 +120,29 @@ def answers(repository: str) -> bool:
     return True
 
 
-def resolve(arguments: Arguments, notes: Notes, probe: Probe = answers) -> KvmChoice:
+def resolve(
+    arguments: Arguments, notes: Notes, probe: Probe = answers, architectures: Sequence[Architecture] = ()
+) -> KvmChoice:
     """Decide what the kvm flavor is built from. Raises `UserError` for a source that is not there."""
     program = arguments["stage1-lkvm"]
     source = "" if program else _lkvm_source(arguments)
-    hypervisors, reason = _hypervisors(arguments, program, source, probe)
+    without_lkvm = [one.name for one in architectures if "lkvm" not in one.hypervisors]
+    hypervisors, reason = _hypervisors(arguments, program, source, probe, without_lkvm)
     kernel = _kernel(arguments, notes, hypervisors)
-    return replace(_lkvm(arguments, notes, hypervisors, reason, kernel), qemu=_qemu(arguments, notes, hypervisors))
+    choice = replace(_lkvm(arguments, notes, hypervisors, reason, kernel), qemu=_qemu(arguments, notes, hypervisors))
+    for one in architectures:
+        _check_architecture(one, choice)
+    return choice
+
+
+def _check_architecture(one: Architecture, choice: KvmChoice) -> None:
+    """Refuse what is made on and for this machine, or for PCs, alone."""
+    if choice.kernel.kind == "prebuilt" and "bzImage" not in one.kernel_images:
+        raise UserError(f"a prebuilt kernel for {one.name} is not possible", hint="leave out --with-stage1-kernel")
+    if choice.qemu.kind == "build" and (one.is_foreign or one.qemu["program"] != "qemu-system-x86_64"):
+        raise UserError(f"qemu is not compiled for {one.name} here", hint="leave out --with-stage1-qemu=build")
+    if one.is_foreign and (choice.kernel.image or ("lkvm" in choice.hypervisors and "lkvm" in one.hypervisors)):
+        raise UserError(f"lkvm and kernels of one's own are not taken for {one.name} here", hint="build there")
 
 
 def _qemu(arguments: Arguments, notes: Notes, hypervisors: Collection[str]) -> Qemu:
@@ -184,11 +201,15 @@ def split_list(option: str, text: str, known: Collection[str], kind: str, offer:
     return items
 
 
-def _hypervisors(arguments: Arguments, program: str, source: str, probe: Probe) -> tuple[tuple[str, ...], str]:
-    """The hypervisors, and why these."""
+def _hypervisors(
+    arguments: Arguments, program: str, source: str, probe: Probe, without_lkvm: Sequence[str]
+) -> tuple[tuple[str, ...], str]:
+    """The hypervisors, and why these. `without_lkvm` are architectures that lkvm is not built for."""
     asked = arguments["stage1-kvm-hypervisors"]
     if asked != "auto":
         return split_list("--with-stage1-kvm-hypervisors", asked, _HYPERVISORS, "hypervisor", _HYPERVISORS), "as asked"
+    if without_lkvm:
+        return ("qemu",), f"lkvm is not built for {without_lkvm[0]}"
     if program:
         return ("lkvm",), "lkvm is given"
     if source:

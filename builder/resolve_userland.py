@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from builder.architecture import Architecture
 from builder.arguments import Arguments, Notes, is_url
 from builder.errors import UserError
 from builder.flavor import Flavor
@@ -59,6 +60,17 @@ def resolve(arguments: Arguments, notes: Notes, flavors: Iterable[Flavor]) -> Us
         pxe_image = version = key = ""
     src, revision = _systemd(arguments, notes, origins)
     return UserlandChoice(src, revision, pxe_image, version, key, frozenset(origins))
+
+
+def check_architectures(choice: UserlandChoice, architectures: Iterable[Architecture]) -> None:
+    """Refuse origins that have programs of one architecture. Raises `UserError`."""
+    for one in architectures:
+        for origin in sorted(choice.origins - {Origin.DEBIAN}, key=lambda origin: origin.value):
+            if one.is_foreign:
+                raise UserError(
+                    f"a userland of {origin.value} has programs of this machine's architecture, not of {one.name}",
+                    hint="leave the flavor out, or the architecture",
+                )
 
 
 def _systemd(arguments: Arguments, notes: Notes, origins: Collection[Origin]) -> tuple[str, str]:

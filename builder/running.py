@@ -217,11 +217,11 @@ def _run(
         started, cpu_started = time.monotonic(), time.thread_time()
         with log.open("w", buffering=1, errors="surrogateescape") as stream:
             context = _Context(
-                build.config,
+                step.config or build.config,
                 step,
                 partial / "output",
                 scratch,
-                inputs,
+                {step.aliases.get(name, name): path for name, path in inputs.items()},
                 jobs,
                 log,
                 build.epoch,

@@ -32,7 +32,7 @@ def summary(config: BuildConfig, outcome: Outcome) -> str:
     """The text, with one fact a line."""
     rows = [
         ("images", _images(config)),
-        ("version", f"{config.flavors_version} ({config.arch})"),
+        ("version", f"{config.flavors_version} ({', '.join(config.architectures)})"),
         ("default stage1", f"{config.default_stage1_name}:{config.default_stage1_version}"),
         *_source_rows(config),
         ("signature", _signature(config)),

@@ -17,10 +17,11 @@ from stage1.container.network import make_namespace
 from stage1.container.nspawn import STATE, Container, in_own_groups, nspawn_command
 from stage1.errors import UserError, report
 from stage1.executable import find_executable
-from stage1.features import feature
+from stage1.features import feature, word
 from stage1.guest_rules import GuestRules, Isolation, load_guest_rules
 from stage1.hypervisor import Command, Machine, select
 from stage1.hypervisor.lkvm import lkvm_command
+from stage1.hypervisor.qemu import FEATURES as QEMU_FEATURES
 from stage1.hypervisor.qemu import qemu_command
 from stage1.interpreter import warn_of_interpreter
 from stage1.isolators import further_capabilities, isolator_settings
@@ -153,7 +154,8 @@ def hypervisor_command(
         raise UserError(f"there is no kernel in the image: {IMAGE}/kernel_image")
     if selection.warning:
         report("warning", selection.warning)
-    if selection.name == "qemu" and any(isinstance(nic, UserNic) for nic in nics):
+    is_qemu = selection.name == "qemu"
+    if is_qemu and any(isinstance(nic, UserNic) for nic in nics):
         # Only a pod with such a network needs the code for it.
         from stage1.network.passt import start_passt
 
@@ -173,6 +175,8 @@ def hypervisor_command(
         kernel_parameters=rules.kernel_parameters,
         kernel_patches_itself=feature(Tree(IMAGE), _KERNEL_FEATURES, "patches_itself") is True,
         channel=selection.name != "lkvm" or serves_channel(Tree(IMAGE)),
+        board=word(Tree(IMAGE), QEMU_FEATURES, "machine") if is_qemu else "",
+        cpu=word(Tree(IMAGE), QEMU_FEATURES, "cpu") if is_qemu else "",
     )
     return _HYPERVISORS[selection.name](machine)
 

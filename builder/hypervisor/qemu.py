@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from builder import freestanding
+from builder.architecture import Architecture, architecture
 from builder.config import BuildConfig
+from builder.errors import UserError
 from builder.flavor import Flavor
 from builder.graph import Step, StepContext
 from builder.hypervisor import qemu_build
@@ -19,12 +22,9 @@ NAME = "qemu"
 FRONT = "qemu"
 """Where a stage1 of this kind has its hypervisor: a script at the top that starts the binary."""
 
-_BINARY = "usr/bin/qemu-system-x86_64"
+FEATURES_PATH = "usr/lib/stage1/qemu.json"
+"""In an image: the machine that qemu shows to the guest, and the CPU that it emulates, in its words."""
 _FIRMWARE = "usr/share/qemu"
-_STATIC_FRONT = f"""\
-#!/bin/sh
-exec "${{0%/*}}/{_BINARY}" "$@"
-"""
 _PRELOADED = "qemu-special-files.so"
 """A library of our own that is loaded before all others; the loader finds it where it finds those."""
 
@@ -54,37 +54,56 @@ def steps(config: BuildConfig, flavor: Flavor) -> tuple[Step, ...]:
         run=lambda context: (_assemble if built else _run)(context, flavor),
         needs=(QEMU_STEP, *([qemu_build.NAME] if built else [userland.name_of(flavor)])),
         files=(_folder(config, flavor), _source(config)),
-        params={"arch": config.arch, "qemu": config.qemu},
+        params={"arch": config.arch, "qemu": config.qemu, "words": dict(architecture(config.arch).qemu)},
         code=("builder.hypervisor.qemu", "builder.freestanding", *userland.CODE),
-        tools=freestanding.TOOLS,
+        tools=freestanding.tools(config.arch),
     )
     return (*qemu_build.steps(config), picked) if built else (picked,)
 
 
 def _folder(config: BuildConfig, flavor: Flavor) -> Path:
-    return qemu_build.folder(config) if config.qemu == "build" else flavor.part(NAME)
+    if config.qemu == "build":
+        return qemu_build.folder(config)
+    folder = flavor.part(NAME) / config.arch
+    if not folder.is_dir():
+        raise UserError(
+            f"flavor {flavor.name} has no qemu for {config.arch}: there is no {folder}",
+            hint="see --with-stage1-arch",
+        )
+    return folder
 
 
-def front(loader: str, libraries: str) -> str:
-    """The script at the top of the image, for a loader and a directory of libraries relative to it."""
+def front(machine: Architecture) -> str:
+    """The script at the top of the image, which starts the distribution's program with its libraries."""
     return f"""\
 #!/bin/sh
 root=${{0%/*}}
-exec "$root/{loader}" --inhibit-cache --library-path "$root/{libraries}" --preload {_PRELOADED} \\
-    "$root/{_BINARY}" "$@"
+exec "$root/{machine.loader}" --inhibit-cache --library-path "$root/{machine.library_directory}" \\
+    --preload {_PRELOADED} "$root/{_program(machine)}" "$@"
 """
 
 
+def _static_front(machine: Architecture) -> str:
+    return f"""\
+#!/bin/sh
+exec "${{0%/*}}/{_program(machine)}" "$@"
+"""
+
+
+def _program(machine: Architecture) -> str:
+    return f"usr/bin/{machine.qemu['program']}"
+
+
 def _run(context: StepContext, flavor: Flavor) -> None:
-    folder = flavor.part(NAME)
+    folder = _folder(context.config, flavor)
+    machine = architecture(context.config.arch)
     below = context.inputs[userland.name_of(flavor)]
     tree = userland.unpack_part(context, userland.package_names(folder), QEMU_STEP)
     selection = select(tree, userland.read_lists(folder))
     trees = one_tree(tree, userland.search_path(context.config.arch))
     userland.complete(trees, selection, str(folder / userland.PACKAGES_LIST))
-    libraries = userland.library_directory(context.config.arch)
-    selection.add_file(FRONT, _write_front(context, below / "rootfs", libraries), NAME)
-    selection.add_file(f"{libraries}/{_PRELOADED}", _compile(context), NAME)
+    selection.add_file(f"{machine.library_directory}/{_PRELOADED}", _compile(context), NAME)
+    _add_front(context, selection, machine, front(machine))
     own = selection.without(userland.paths_of(below))
     own.write(context.output)
     userland.write_packed(context, own, QEMU_STEP)
@@ -99,22 +118,23 @@ def _assemble(context: StepContext, flavor: Flavor) -> None:
     for path, content in select(tree, userland.read_lists(folder, but=qemu_build.LIBRARIES_LIST)).files.items():
         selection.add_file(f"{_FIRMWARE}/{content.name}", content, NAME, tree.owners[path])
     add_licenses(one_tree(tree, ()), selection)
-    selection.add_file(_BINARY, compiled / qemu_build.PROGRAM, NAME)
+    machine = architecture(context.config.arch)
+    selection.add_file(_program(machine), compiled / qemu_build.PROGRAM, NAME)
     for text in sorted((compiled / qemu_build.LICENSES).iterdir()):
         selection.add_file(f"usr/share/doc/{text.name}/copyright", text, LICENSES)
-    script = context.scratch / "front"
-    script.write_text(_STATIC_FRONT)
-    script.chmod(0o755)
-    selection.add_file(FRONT, script, NAME)
+    _add_front(context, selection, machine, _static_front(machine))
     selection.write(context.output)
     userland.write_packed(context, selection, QEMU_STEP, collect.packed_of(compiled))
 
 
-def _write_front(context: StepContext, rootfs: Path, libraries: str) -> Path:
-    script = context.scratch / "front"
-    script.write_text(front(str(userland.loader_of(rootfs).relative_to(rootfs)), libraries))
+def _add_front(context: StepContext, selection: Selection, machine: Architecture, text: str) -> None:
+    """Add the script, and what the launcher has to know."""
+    script, words = context.scratch / "front", context.scratch / "qemu.json"
+    script.write_text(text)
     script.chmod(0o755)
-    return script
+    words.write_text(json.dumps({key: machine.qemu[key] for key in ("machine", "cpu")}, indent=4) + "\n")
+    selection.add_file(FRONT, script, NAME)
+    selection.add_file(FEATURES_PATH, words, NAME)
 
 
 def _source(config: BuildConfig) -> Path:

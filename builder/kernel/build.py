@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from builder import fetch, mirrors, source
+from builder.architecture import architecture
 from builder.config import BuildConfig
 from builder.errors import UserError
 from builder.graph import Json, Progress, Step, StepContext
@@ -24,10 +25,8 @@ from builder.userland.packages import kernel_source_step, load_packages
 FACTS = "kernel.json"
 """In the output of the step that compiles: `{"version": "6.1.192", "symbols": 676}`, a count of options that are on."""
 
-_MAKE_ARCH = {"amd64": "x86_64"}
-"""appc architecture -> `ARCH` of the kernel's Makefile."""
-
-_TOOLS = ("gcc", "ld", "make", "gzip")
+_COMPILERS = ("gcc", "ld")
+_TOOLS = ("make", "gzip")
 _OPTIONAL_TOOLS = {"PAHOLE": ("pahole", "DEBUG_INFO_BTF"), "RUSTC": ("rustc", "RUST")}
 """Programs whose versions kconfig asks for, and which get into the configuration, and so into the image, as they do:
 variable of the kernel's Makefile -> the program and the option without which nothing runs it."""
@@ -40,9 +39,11 @@ _OBJECTS_PER_OPTION = 2.3
 def steps(config: BuildConfig, spec: KernelSpec) -> tuple[Step, ...]:
     """The steps for one kernel.
 
-    The output of the last, `spec.compile_step`: `bzImage`, `vmlinux` (stripped, with a PVH entry), `config`, `FACTS`,
-    and `features.FEATURES`. Raises `UserError` at once for fragments that cannot be read or contradict each other.
+    The output of the last, `spec.compile_step`: the architecture's `kernel_images` (`bzImage`, and `vmlinux`, stripped,
+    with a PVH entry), `config`, `FACTS`, and `features.FEATURES`. Raises `UserError` at once for fragments that cannot
+    be read or contradict each other.
     """
+    machine = architecture(config.arch)
     merged = fragments.merge(*read_fragments(spec))
     options: dict[str, Json] = {setting.symbol: setting.value for setting in merged.settings}
     kind = _kind(spec)
@@ -71,7 +72,11 @@ def steps(config: BuildConfig, spec: KernelSpec) -> tuple[Step, ...]:
             "builder.source",
             "builder.archive",
         ),
-        tools=(*_TOOLS, *(tool for name, (tool, _) in _OPTIONAL_TOOLS.items() if name not in _unused(options))),
+        tools=(
+            *map(machine.tool, _COMPILERS),
+            *_TOOLS,
+            *(tool for name, (tool, _) in _OPTIONAL_TOOLS.items() if name not in _unused(options)),
+        ),
         resumes=True,
         heavy=True,
     )
@@ -239,9 +244,11 @@ def _write_fragments(settings: Sequence[Setting], objects: Path) -> list[Path]:
 
 def _environment(ctx: StepContext, unused: tuple[str, ...]) -> dict[str, str]:
     """What makes two builds the same, wherever and whenever they run, and whatever else is installed there."""
+    machine = architecture(ctx.config.arch)
     stamp = time.strftime("%a %b %d %H:%M:%S UTC %Y", time.gmtime(ctx.epoch))
     return {
-        "ARCH": _MAKE_ARCH[ctx.config.arch],
+        "ARCH": machine.kernel_make,
+        **({"CROSS_COMPILE": machine.cross_prefix} if machine.is_foreign else {}),
         "KBUILD_BUILD_TIMESTAMP": stamp,
         "KBUILD_BUILD_USER": "mkstage1",
         "KBUILD_BUILD_HOST": "mkstage1",
@@ -254,13 +261,23 @@ def _environment(ctx: StepContext, unused: tuple[str, ...]) -> dict[str, str]:
 def _make_images(ctx: StepContext, tree: Path, objects: Path, environment: Mapping[str, str]) -> None:
     """Compile. `objects` lies in `tree`, so the compiler sees relative names only; the map is for what else it sees."""
     launcher = ctx.config.compiler_launcher
-    compiler = [f"CC={launcher} gcc"] if launcher else []
+    machine = architecture(ctx.config.arch)
+    compiler = [f"CC={launcher} {machine.tool('gcc')}"] if launcher else []
     flags = f"-ffile-prefix-map={tree}=. -ffile-prefix-map={objects}=."
     total = int(len(verify.read_config(objects / ".config")) * _OBJECTS_PER_OPTION)
     with ctx.progress(total, "objects") as bar:
         counter = _Counter(bar, total)
         ctx.execute(
-            ["make", "-C", tree, f"O={objects}", f"-j{ctx.jobs}", *compiler, f"KCFLAGS={flags}", "bzImage", "vmlinux"],
+            [
+                "make",
+                "-C",
+                tree,
+                f"O={objects}",
+                f"-j{ctx.jobs}",
+                *compiler,
+                f"KCFLAGS={flags}",
+                *machine.kernel_images,
+            ],
             env={**environment} | ({"CCACHE_BASEDIR": str(tree), "CCACHE_NOHASHDIR": "1"} if launcher else {}),
             on_line=counter.line,
         )
@@ -286,8 +303,12 @@ class _Counter:
 
 
 def _collect(ctx: StepContext, objects: Path) -> None:
-    shutil.copyfile(objects / "arch" / "x86" / "boot" / "bzImage", ctx.output / "bzImage")
-    ctx.execute(["strip", "--strip-all", "-o", ctx.output / "vmlinux", objects / "vmlinux"])
+    machine = architecture(ctx.config.arch)
+    for name, file in machine.kernel_images.items():
+        if name == "vmlinux":
+            ctx.execute([machine.tool("strip"), "--strip-all", "-o", ctx.output / name, objects / file])
+        else:
+            shutil.copyfile(objects / file, ctx.output / name)
     shutil.copyfile(objects / ".config", ctx.output / "config")
     options = verify.read_config(objects / ".config")
     facts: dict[str, Json] = {

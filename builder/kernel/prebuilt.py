@@ -11,13 +11,13 @@ from pathlib import Path
 
 from builder import freestanding, guest
 from builder.aci.kernelinfo import kernel_info, vmlinux_of
+from builder.architecture import architecture
 from builder.config import BuildConfig
 from builder.errors import UserError
 from builder.graph import Json, Step, StepContext
 from builder.kernel import features, initramfs
 from builder.kernel.build import FACTS
 from builder.kernel.modules import Module, Modules
-from builder.userland.apt import DEBIAN_ARCHITECTURES
 from builder.userland.packages import KERNEL_STEP, load_packages
 from builder.userland.selection import read_lines
 
@@ -41,7 +41,7 @@ class _Kernel:
 
 def meta_package(config: BuildConfig) -> str:
     """The package that stands for Debian's present kernel: "linux-image-amd64"."""
-    return f"linux-image-{DEBIAN_ARCHITECTURES[config.arch]}"
+    return f"linux-image-{architecture(config.arch).debian}"
 
 
 def step(config: BuildConfig) -> Step:
@@ -65,7 +65,7 @@ def step(config: BuildConfig) -> Step:
             "builder.guest",
             "builder.freestanding",
         ),
-        tools=freestanding.TOOLS,
+        tools=freestanding.tools(config.arch),
     )
 
 

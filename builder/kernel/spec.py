@@ -77,10 +77,13 @@ def specs_of(config: BuildConfig, flavor: Flavor) -> tuple[KernelSpec, ...]:
 
 
 def _ours(config: BuildConfig, flavor: Flavor) -> tuple[Path, ...]:
-    folder = config.srcdir / "kernel-configs" / config.arch
+    """Those for every architecture, and those for this one; what is of one purpose has one name."""
+    folder = config.srcdir / "kernel-configs"
+    found = sorted(path for name in ("common", config.arch) for path in (folder / name).glob("*.config"))
+    purposes = {path.stem for path in found}
     left_out = flavor.texts("kernel.without")
     for item in flavor.items.get("kernel.without", ()):
-        if not (folder / f"{item.value}.config").is_file():
-            known = ", ".join(sorted(path.stem for path in folder.glob("*.config")))
+        if item.value not in purposes:
+            known = ", ".join(sorted(purposes))
             raise UserError(f"{item.where}: {folder} has no {item.value}.config", hint=f"it has {known}")
-    return tuple(path for path in sorted(folder.glob("*.config")) if path.stem not in left_out)
+    return tuple(path for path in found if path.stem not in left_out)

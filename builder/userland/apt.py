@@ -21,9 +21,6 @@ from builder import process
 from builder.errors import UserError
 from builder.userland.sources import AptSource
 
-DEBIAN_ARCHITECTURES = {"amd64": "amd64", "i386": "i386", "aarch64": "arm64"}
-"""Debian's name of each appc architecture."""
-
 _PIN = """\
 Package: *
 Pin: release o=Debian

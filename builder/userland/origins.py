@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from builder.architecture import architecture
 from builder.arguments import is_url
 from builder.config import BuildConfig
 from builder.flavor import Flavor
 from builder.graph import Scope, Step, StepContext
 from builder.userland import steps as userland
 from builder.userland import systemd
-from builder.userland.apt import DEBIAN_ARCHITECTURES
 from builder.userland.origin import Origin, origin_of
 
 _FROM = {Origin.SRC: "the compiled systemd", Origin.COREOS: "the PXE image", Origin.HOST: "this machine"}
@@ -37,7 +37,7 @@ def steps(config: BuildConfig, flavor: Flavor) -> Iterator[Step]:
             "origin": origin.value,
             "image": config.pxe_image if remote else "",
             "version": config.pxe_systemd_version if origin is Origin.COREOS else "",
-            "debian_arch": DEBIAN_ARCHITECTURES[config.arch],
+            "debian_arch": architecture(config.arch).debian,
             "entries": [[entry.component, entry.path, entry.target] for entry in userland.entries_of(flavor)],
         },
         code=("builder.userland", "builder.elf"),

@@ -8,11 +8,12 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from builder.architecture import architecture
 from builder.config import BuildConfig
 from builder.errors import UserError
 from builder.graph import Scope, Step, StepContext
 from builder.lock import RENEW, LockedPackage, locked_packages
-from builder.userland.apt import DEBIAN_ARCHITECTURES, Apt, Package, check_file, place
+from builder.userland.apt import Apt, Package, check_file, place
 from builder.userland.sources import KEYRING, backports_of, backports_suite, host_sources, mirror_sources
 
 RESOLVE_STEP = "debian-resolve"
@@ -118,7 +119,7 @@ def _resolve(context: StepContext) -> None:
     config = context.config
     names, metas = _names(context), _names(context, "metas")
     if config.locked:
-        architectures = (DEBIAN_ARCHITECTURES[config.arch], "all")
+        architectures = (architecture(config.arch).debian, "all")
         locked = locked_packages(Path(config.lock_file), suite_of(config, context.step), names, metas, architectures)
         save_packages(context.output, map(_of_lock, locked), files=False)
         return
@@ -217,13 +218,13 @@ def _apt(context: StepContext) -> Apt:
 def apt_of(context: StepContext, *, backports: bool = False, sources: bool = False) -> Apt:
     """apt for the packages of the release, or of its backports, or for its source packages."""
     config = context.config
-    architecture = DEBIAN_ARCHITECTURES[config.arch]
+    here = architecture(config.arch).debian
     if config.debian_mirror:
         found = mirror_sources(config.debian_mirror, config.debian_suite, KEYRING)
     else:
-        found = host_sources(config.debian_suite, architecture)
+        found = host_sources(config.debian_suite, here)
     if backports:
         found = backports_of(found, config.debian_suite)
     suite = backports_suite(config.debian_suite) if backports else config.debian_suite
     state = place_of(context, "apt-sources" if sources else "apt", suite)
-    return Apt(state, found, architecture, context.execute, pinned=not config.debian_mirror, of_source=sources)
+    return Apt(state, found, here, context.execute, pinned=not config.debian_mirror, of_source=sources)

@@ -7,12 +7,12 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from builder.architecture import architecture
 from builder.config import BuildConfig
 from builder.errors import UserError
 from builder.flavor import Flavor
 from builder.graph import Step, StepContext
 from builder.userland import collect, prefetch
-from builder.userland.apt import DEBIAN_ARCHITECTURES
 from builder.userland.debs import PackageTree, unpack
 from builder.userland.origin import Origin, origin_of
 from builder.userland.packages import USERLAND_STEP, load_packages
@@ -43,14 +43,6 @@ CODE = (
     "builder.userland.trees",
     "builder.elf",
 )
-
-_TRIPLETS = {"amd64": "x86_64-linux-gnu", "i386": "i386-linux-gnu", "aarch64": "aarch64-linux-gnu"}
-"""Debian's multiarch name of each appc architecture."""
-
-
-def library_directory(arch: str) -> str:
-    """The directory of an image that holds all libraries, relative to its root: "usr/lib/x86_64-linux-gnu"."""
-    return f"usr/lib/{_TRIPLETS[arch]}"
 
 
 def package_names(folder: Path) -> tuple[str, ...]:
@@ -112,7 +104,7 @@ def step(config: BuildConfig, flavor: Flavor) -> Step:
         params={
             "origin": origin.value,
             "arch": config.arch,
-            "debian_arch": DEBIAN_ARCHITECTURES[config.arch],
+            "debian_arch": architecture(config.arch).debian,
             "packages": list(flavor.texts("userland.packages")),
             "entries": [[entry.component, entry.path, entry.target] for entry in entries_of(flavor)],
         },
@@ -166,12 +158,7 @@ def write_packed(
 
 def search_path(arch: str) -> tuple[str, ...]:
     """The default directories of the loader of an image."""
-    return library_directory(arch), "usr/lib", "usr/lib64"
-
-
-def loader_of(rootfs: Path) -> Path:
-    """The dynamic loader in the `rootfs` of this step's output."""
-    return next(path for path in sorted((rootfs / "usr").glob("lib*/ld-linux*")))
+    return architecture(arch).library_directory, "usr/lib", "usr/lib64"
 
 
 def paths_of(directory: Path) -> frozenset[str]:
@@ -217,5 +204,6 @@ def _add_library_cache(context: StepContext, tree: PackageTree, selection: Selec
     root = context.scratch / "rootfs"
     cache = root / "etc/ld.so.cache"
     cache.parent.mkdir(exist_ok=True)
-    context.execute([ldconfig, "-r", root, "-X", "-f", "/dev/null", f"/{library_directory(context.config.arch)}"])
+    machine = architecture(context.config.arch)
+    context.execute([*machine.runner, ldconfig, "-r", root, "-X", "-f", "/dev/null", f"/{machine.library_directory}"])
     selection.add_file("etc/ld.so.cache", cache, "libc6", "libc6")

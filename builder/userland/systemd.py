@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from builder import source
+from builder.architecture import architecture
 from builder.config import BuildConfig
 from builder.errors import UserError
 from builder.flavor import Flavor
@@ -69,7 +70,7 @@ def run(context: StepContext, flavor: Flavor) -> None:
         userland.entries_of(flavor),
         Origin.SRC,
         "what systemd installs",
-        (userland.library_directory(context.config.arch),),
+        (architecture(context.config.arch).library_directory,),
         lambda _: NAME,
     )
     version = (compiled / _VERSION).read_text().strip()
@@ -124,7 +125,7 @@ def _fixed(context: StepContext, tree: Path, build: Path) -> list[str]:
     """The settings that are no options of systemd's own: nothing of the build directory gets into the result."""
     relative = os.path.relpath(tree, build)
     flags = [f"-ffile-prefix-map={tree}=.", f"-ffile-prefix-map={build}=.", f"-ffile-prefix-map={relative}=."]
-    libraries = f"/{userland.library_directory(context.config.arch)}"
+    libraries = f"/{architecture(context.config.arch).library_directory}"
     return [
         "--prefix=/usr",
         "--sysconfdir=/etc",

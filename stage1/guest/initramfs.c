@@ -26,7 +26,7 @@
 
 static long read_file(const char *path, char *buffer, long size)
 {
-	long file = call(__NR_open, (long)path, O_RDONLY, 0, 0, 0);
+	long file = call(__NR_openat, AT_FDCWD, (long)path, O_RDONLY, 0, 0);
 	long length = 0;
 
 	if (file < 0)
@@ -49,10 +49,10 @@ static long use(const char *path, long flags)
 
 	for (long standard = 0; standard < 3; standard++)
 		call(__NR_close, standard, 0, 0, 0, 0);
-	file = call(__NR_open, (long)path, flags | O_NOCTTY, 0, 0, 0);
+	file = call(__NR_openat, AT_FDCWD, (long)path, flags | O_NOCTTY, 0, 0);
 	if (file == 0)
 		for (long standard = 1; standard < 3; standard++)
-			call(__NR_dup2, 0, standard, 0, 0, 0);
+			call(__NR_dup3, 0, standard, 0, 0, 0);
 	return file;
 }
 
@@ -80,15 +80,15 @@ static void load_modules(void)
 
 		if (paths[end])
 			continue;
-		file = call(__NR_open, (long)path, O_RDONLY, 0, 0, 0);
+		file = call(__NR_openat, AT_FDCWD, (long)path, O_RDONLY, 0, 0);
 		result = call(__NR_finit_module, file, (long)"", 0, 0, 0);
 		if (result < 0 && result != -EEXIST)
 			fail("load module ", path);
 		call(__NR_close, file, 0, 0, 0, 0);
-		call(__NR_unlink, (long)path, 0, 0, 0, 0);
+		call(__NR_unlinkat, AT_FDCWD, (long)path, 0, 0, 0);
 		start = end + 1;
 	}
-	call(__NR_unlink, (long)MODULES, 0, 0, 0, 0);
+	call(__NR_unlinkat, AT_FDCWD, (long)MODULES, 0, 0, 0);
 }
 
 /* Splits the command line into its words, each with a NUL behind it. */
@@ -157,7 +157,7 @@ __attribute__((used, noreturn)) void begin(long *stack)
 		fail("find init= in ", CMDLINE);
 	load_modules();
 	open_console();
-	call(__NR_unlink, (long)arguments[0], 0, 0, 0, 0);
+	call(__NR_unlinkat, AT_FDCWD, (long)arguments[0], 0, 0, 0);
 	mount_root(line, length);
 	arguments[0] = (char *)init;
 	call(__NR_execve, (long)init, (long)arguments, (long)environment, 0, 0);

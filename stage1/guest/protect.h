@@ -42,9 +42,9 @@ static void protect(void)
 {
 	if (mount("tmpfs", PLACE, "tmpfs", API_FLAGS, "mode=0755") < 0)
 		fail("mount ", PLACE);
-	if (call(__NR_mkdir, (long)HIDDEN_FOLDER, 0, 0, 0, 0) < 0)
+	if (call(__NR_mkdirat, AT_FDCWD, (long)HIDDEN_FOLDER, 0, 0, 0) < 0)
 		fail("make ", HIDDEN_FOLDER);
-	if (call(__NR_mknod, (long)HIDDEN_FILE, S_IFREG, 0, 0, 0) < 0)
+	if (call(__NR_mknodat, AT_FDCWD, (long)HIDDEN_FILE, S_IFREG, 0, 0) < 0)
 		fail("make ", HIDDEN_FILE);
 	for (unsigned long i = 0; i < COUNT(read_only); i++)
 		cover(read_only[i], read_only[i]);

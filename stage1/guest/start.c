@@ -25,6 +25,7 @@
 #include "protect.h"
 
 #define SYSTEMD "/usr/lib/systemd/systemd"
+#define SIGCHLD 17
 /* As systemd sets it, which has no more access to it then. */
 #define NO_CORES "|/bin/false"
 /* Made by builder/userland/prefetch.py: absolute paths, a NUL after each. */
@@ -48,7 +49,7 @@ static const struct {
 
 static void forbid_cores(void)
 {
-	long file = call(__NR_open, (long)CORE_PATTERN, O_WRONLY, 0, 0, 0);
+	long file = call(__NR_openat, AT_FDCWD, (long)CORE_PATTERN, O_WRONLY, 0, 0);
 
 	if (file < 0)
 		return;
@@ -61,7 +62,7 @@ static void forbid_cores(void)
 static void prefetch(void)
 {
 	static char paths[16384];
-	long list = call(__NR_open, (long)PREFETCH, O_RDONLY, 0, 0, 0);
+	long list = call(__NR_openat, AT_FDCWD, (long)PREFETCH, O_RDONLY, 0, 0);
 	long length = call(__NR_read, list, (long)paths, sizeof(paths), 0, 0);
 
 	for (long start = 0, end = 0; end < length; end++) {
@@ -69,7 +70,7 @@ static void prefetch(void)
 
 		if (paths[end])
 			continue;
-		file = call(__NR_open, (long)(paths + start), O_RDONLY, 0, 0, 0);
+		file = call(__NR_openat, AT_FDCWD, (long)(paths + start), O_RDONLY, 0, 0);
 		if (file >= 0) {
 			call(__NR_readahead, file, 0, PREFETCH_BYTES, 0, 0);
 			call(__NR_close, file, 0, 0, 0, 0);
@@ -97,7 +98,7 @@ __attribute__((used, noreturn)) void begin(long *stack)
 	if (call(__NR_prctl, PR_CAPBSET_DROP, CAP_SYS_MODULE, 0, 0, 0) < 0)
 		fail("drop ", "CAP_SYS_MODULE");
 	/* systemd collects the child. Where there is none, it merely reads everything by itself. */
-	if (call(__NR_fork, 0, 0, 0, 0, 0) == 0) {
+	if (call(__NR_clone, SIGCHLD, 0, 0, 0, 0) == 0) {
 		prefetch();
 		call(__NR_exit_group, 0, 0, 0, 0, 0);
 	}

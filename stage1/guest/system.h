@@ -7,8 +7,8 @@
  */
 
 #include <asm/errno.h>
-#include <asm/fcntl.h>
 #include <asm/unistd.h>
+#include <linux/fcntl.h>
 #include <linux/mount.h>
 
 #define DETACH 2 /* MNT_DETACH of <sys/mount.h> */
@@ -32,6 +32,24 @@ static long call(long number, long a, long b, long c, long d, long e)
 			 : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8)
 			 : "rcx", "r11", "memory");
 	return result;
+}
+#elif defined(__aarch64__)
+__asm__(".globl _start\n"
+	"_start:\n"
+	"	mov x0, sp\n"
+	"	bl begin\n");
+
+static long call(long number, long a, long b, long c, long d, long e)
+{
+	register long x8 __asm__("x8") = number;
+	register long x0 __asm__("x0") = a;
+	register long x1 __asm__("x1") = b;
+	register long x2 __asm__("x2") = c;
+	register long x3 __asm__("x3") = d;
+	register long x4 __asm__("x4") = e;
+
+	__asm__ volatile("svc 0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4) : "memory");
+	return x0;
 }
 #else
 #error "no system calls for this architecture"

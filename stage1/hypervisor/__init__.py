@@ -34,6 +34,10 @@ class Machine:
     """The flavor's words for the kernel's command line."""
     channel: bool = True
     """Whether the hypervisor serves the channel."""
+    board: str = ""
+    """The machine that qemu shows to the guest, in its words."""
+    cpu: str = ""
+    """The CPU that qemu emulates, in its words."""
 
 
 @dataclass(frozen=True)

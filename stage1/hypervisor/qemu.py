@@ -14,6 +14,8 @@ from stage1.network.nic import qemu_arguments
 # speculate, so that the mitigations of speculation's faults would only cost time.
 _KERNEL_PARAMETERS = {Accel.KVM: ("reboot=t",), Accel.TCG: ("reboot=t", "mitigations=off")}
 
+FEATURES = "usr/lib/stage1/qemu.json"
+"""File of an image with qemu: the machine that the guest is to see, and the CPU where it is emulated."""
 _VHOST = "/dev/vhost-net"
 
 
@@ -33,13 +35,13 @@ def qemu_command(machine: Machine) -> Command:
     cpus = machine.resources.cpus
     # qemu before 8.1 does not emulate on several threads what such a kernel does: it panics with "int3" now and then.
     emulation = f"tcg,thread={'single' if machine.kernel_patches_itself else 'multi'}"
-    accel = ("kvm", "host") if machine.accel is Accel.KVM else (emulation, "max")
+    accel = ("kvm", "host") if machine.accel is Accel.KVM else (emulation, machine.cpu)
     # The host's kernel moves packets where it can, which an emulated CPU is too slow to gain from.
     vhost = machine.accel is Accel.KVM and os.access(_VHOST, os.R_OK | os.W_OK)
     arguments = (
         f"{machine.image}/qemu",
         *("-name", f"rkt-{machine.uuid}"),
-        *("-machine", "pc", "-accel", accel[0], "-cpu", accel[1]),
+        *("-machine", machine.board, "-accel", accel[0], "-cpu", accel[1]),
         *("-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),
         # A kernel without ACPI reads the firmware's MP table, which lists one CPU for each socket.
         *("-smp", f"{cpus},sockets={cpus},cores=1,threads=1", "-m", f"{machine.resources.memory_mib}M"),

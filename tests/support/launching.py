@@ -56,6 +56,7 @@ class LaunchedPod:
             (self.image / name).touch()
         (self.image / "usr/lib/stage1/sizing.json").write_text(json.dumps(_SIZING))
         (self.image / "usr/lib/stage1/guest.json").write_text("{}")
+        (self.image / "usr/lib/stage1/qemu.json").write_text('{"machine": "pc", "cpu": "max"}')
         (self.image / "qemu").write_text(_HYPERVISOR)
         (self.image / "qemu").chmod(0o755)
         self.settings: dict[str, Any] = {"exec": ["/bin/web"], "user": "0", "group": "0"}

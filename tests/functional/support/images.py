@@ -53,6 +53,11 @@ class Image:
         return _values(self._manifest["labels"])["version"]
 
     @cached_property
+    def architecture(self) -> str:
+        """The label `arch` of the manifest."""
+        return _values(self._manifest["labels"])["arch"]
+
+    @cached_property
     def annotations(self) -> dict[str, str]:
         """The annotations of the manifest."""
         return _values(self._manifest["annotations"])
@@ -137,12 +142,12 @@ def extract(aci: Path, tree: Path) -> None:
     scratch.rename(tree)
 
 
-def compile_probe(workdir: Path, source: Path = PROBE_SOURCE) -> Path:
+def compile_probe(workdir: Path, source: Path = PROBE_SOURCE, compiler: str = "gcc") -> Path:
     """The application, a static binary; compiled in `workdir` by the first call."""
     target = workdir / source.stem
     if not target.exists():
         scratch = workdir / f"{source.stem}.partial"
-        subprocess.run(["gcc", "-static", "-Os", "-Wall", "-Werror", "-s", "-o", scratch, source], check=True)
+        subprocess.run([compiler, "-static", "-Os", "-Wall", "-Werror", "-s", "-o", scratch, source], check=True)
         scratch.rename(target)
     return target
 

@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/un.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 extern char **environ;
@@ -138,6 +139,14 @@ static void print_cwd(void)
 	if (!getcwd(path, sizeof(path)))
 		die("getcwd");
 	printf("cwd %s\n", path);
+}
+
+static void print_machine(void)
+{
+	struct utsname names;
+
+	if (uname(&names) == 0)
+		printf("machine %s\n", names.machine);
 }
 
 static void print_cpus(void)
@@ -406,6 +415,8 @@ int main(int argc, char **argv)
 			print_memory();
 		else if (!strcmp(command, "cpus"))
 			print_cpus();
+		else if (!strcmp(command, "machine"))
+			print_machine();
 		else if (!strcmp(command, "cat"))
 			print_file(operand(&word));
 		else if (!strcmp(command, "try"))

@@ -29,7 +29,9 @@ def make_config(root: Path, **changes: object) -> BuildConfig:
     for field in dataclasses.fields(BuildConfig):
         kind = str(field.type)
         values[field.name] = () if kind.startswith("tuple") else False if kind == "bool" else ""
-    values |= {"srcdir": root / "src", "builddir": root / "build", "cache_dir": root / "cache"} | changes
+    values |= {"srcdir": root / "src", "builddir": root / "build", "cache_dir": root / "cache", "arch": "amd64"}
+    values |= changes
+    values["architectures"] = values["architectures"] or (values["arch"],)
     config = BuildConfig(**values)  # type: ignore[arg-type]
     config.srcdir.mkdir(parents=True, exist_ok=True)
     config.builddir.mkdir(parents=True, exist_ok=True)

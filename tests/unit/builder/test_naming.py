@@ -70,7 +70,7 @@ def test_versions_of_a_flavor(tmp_path: Path) -> None:
     ("text", "message"),
     [
         (MACHINE + '[kernel]\nversions = ["six"]\n', r"flavor\.toml:6: kernel\.versions is no version of Linux: 'six'"),
-        ('hypervisors = ["lkvm"]\n' + MACHINE, "flavor kvm cannot be built with qemu"),
+        ('hypervisors = ["lkvm"]\n' + MACHINE, "flavor kvm cannot be built for amd64 with qemu"),
         (
             'hypervisors = ["qemu"]\nsummary = "x"\n',
             r"flavor\.toml: kernel\.forms does not say which kernel qemu boots",

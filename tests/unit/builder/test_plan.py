@@ -72,10 +72,28 @@ def test_several_versions_of_linux(tmp_path: Path) -> None:
     assert "debian-linux-source-6.12.3" not in steps
 
 
+def test_several_architectures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    both = {"architectures": ("amd64", "aarch64"), "hypervisors": ("lkvm", "qemu"), "lkvm_src": str(tmp_path)}
+    planned = plan(configure(tmp_path, "kvm", "fly", **both))
+    steps, files = steps_and_files(planned)
+    assert files == {
+        *("rkt", "stage1-kvm.aci", "stage1-kvm-lkvm-amd64.aci", "stage1-kvm-qemu-amd64.aci", "stage1-lkvm.aci"),
+        *("stage1-kvm-aarch64.aci", "stage1-fly.aci", "stage1-fly-amd64.aci", "stage1-fly-aarch64.aci"),
+    }
+    assert {"kernel-compile-6.1", "kernel-compile-6.1-aarch64", "lkvm", "qemu-aarch64"} <= steps
+    assert not {"rkt-aarch64", "lkvm-aarch64"} & steps
+    by_name = {step.name: step for step in planned.steps}
+    compile_step = by_name["kernel-compile-6.1-aarch64"]
+    assert compile_step.config is not None and compile_step.config.arch == "aarch64"
+    assert compile_step.aliases == {"kernel-source-6.1-aarch64": "kernel-source-6.1"}
+    assert by_name["kernel-compile-6.1"].config is None
+
+
 @pytest.mark.parametrize(
     ("table", "changes", "message"),
     [
-        ('[kernel]\nwithout = ["nets"]', {}, r"flavor\.toml:4: .*/kernel-configs/amd64 has no nets\.config"),
+        ('[kernel]\nwithout = ["nets"]', {}, r"flavor\.toml:4: .*/kernel-configs has no nets\.config"),
         ('[userland]\nwithout = ["nets"]', {}, r"flavor\.toml:4: .*/flavors/kvm/userland has no nets\.list"),
         ('[userland]\nfiles = ["etc"]', {}, r"flavor\.toml:4: etc: neither an absolute path nor"),
         (

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from builder.architecture import architecture
 from builder.hypervisor import qemu
 from builder.userland.apt import Package
 from builder.userland.packages import QEMU_STEP, load_packages, save_packages
@@ -20,19 +21,19 @@ from tests.unit.builder.synthetic import PROJECT, make_config
 def test_the_front_starts_the_binary_through_the_loader_of_the_image(tmp_path: Path) -> None:
     root = tmp_path / "root with spaces"
     (root / "usr/lib64").mkdir(parents=True)
-    loader = root / "usr/lib64/ld.so"
+    loader = root / "usr/lib64/ld-linux-x86-64.so.2"
     loader.write_text('#!/bin/sh\nprintf "%s\\n" "$0" "$@"\n')
     loader.chmod(0o755)
-    (root / "qemu").write_text(qemu.front("usr/lib64/ld.so", "usr/lib/x"))
+    (root / "qemu").write_text(qemu.front(architecture("amd64")))
     (root / "qemu").chmod(0o755)
 
     done = subprocess.run([root / "qemu", "-m", "two words"], capture_output=True, text=True, check=True)
 
     assert done.stdout.splitlines() == [
-        f"{root}/usr/lib64/ld.so",
+        str(loader),
         "--inhibit-cache",
         "--library-path",
-        f"{root}/usr/lib/x",
+        f"{root}/usr/lib/x86_64-linux-gnu",
         "--preload",
         "qemu-special-files.so",
         f"{root}/usr/bin/qemu-system-x86_64",
@@ -51,8 +52,8 @@ def test_libraries_of_the_userland_are_not_brought_again(tmp_path: Path) -> None
     for name in ("common", "own"):
         compile_c(built / f"lib{name}.so", "-shared", "-fPIC", f"-Wl,-soname,lib{name}.so")
     libraries = [str(built / "libcommon.so"), str(built / "libown.so")]
-    compile_c(built / "qemu", "-Wl,--dynamic-linker=/lib64/ld-linux-test.so.2", *libraries)
-    lists = config.srcdir / "flavors/kvm/qemu"
+    compile_c(built / "qemu", "-Wl,--dynamic-linker=/lib64/ld-linux-x86-64.so.2", *libraries)
+    lists = config.srcdir / "flavors/kvm/qemu/amd64"
     lists.mkdir(parents=True)
     (lists / "packages.list").write_text("qemu\nlibs\n")
     (lists / "qemu.list").write_text("/usr/bin/qemu-system-x86_64\n/usr/share/qemu/*.bin\n")
@@ -73,7 +74,7 @@ def test_libraries_of_the_userland_are_not_brought_again(tmp_path: Path) -> None
         "libs",
         "1",
         {
-            "lib64/ld-linux-test.so.2": built / "libcommon.so",
+            "lib64/ld-linux-x86-64.so.2": built / "libcommon.so",
             "usr/lib/x86_64-linux-gnu/libcommon.so": built / "libcommon.so",
             "usr/lib/x86_64-linux-gnu/libown.so": built / "libown.so",
             doc.format("libs"): "l",
@@ -83,8 +84,8 @@ def test_libraries_of_the_userland_are_not_brought_again(tmp_path: Path) -> None
     assert [package.name for package in load_packages(debs)] == ["libs", "qemu"]
     rootfs = tmp_path / "userland/rootfs"
     (rootfs / "usr/lib64").mkdir(parents=True)
-    (rootfs / "usr/lib64/ld-linux-test.so.2").touch()
-    has = ["usr/lib64/ld-linux-test.so.2", "usr/lib/x86_64-linux-gnu/libcommon.so", "usr/share/doc/libs/copyright"]
+    (rootfs / "usr/lib64/ld-linux-x86-64.so.2").touch()
+    has = ["usr/lib64/ld-linux-x86-64.so.2", "usr/lib/x86_64-linux-gnu/libcommon.so", "usr/share/doc/libs/copyright"]
     (tmp_path / "userland/components.json").write_text(json.dumps(dict.fromkeys(has)))
 
     output = run_step(qemu.steps(config, flavor_of(config))[-1], config, tmp_path).output
@@ -97,10 +98,11 @@ def test_libraries_of_the_userland_are_not_brought_again(tmp_path: Path) -> None
         "usr/lib/x86_64-linux-gnu/qemu-special-files.so": "qemu",
         "usr/share/doc/qemu/copyright": "licenses",
         "usr/share/qemu/bios.bin": "qemu",
+        "usr/lib/stage1/qemu.json": "qemu",
     }
     files = {str(path.relative_to(output / "rootfs")) for path in (output / "rootfs").rglob("*") if path.is_file()}
     assert files == set(components)
-    assert "$root/usr/lib64/ld-linux-test.so.2" in (output / "rootfs/qemu").read_text()
+    assert "$root/usr/lib64/ld-linux-x86-64.so.2" in (output / "rootfs/qemu").read_text()
 
 
 _STATUS = """

@@ -57,7 +57,7 @@ def test_report_for_programs(tmp_path: Path) -> None:
     config = make_config(tmp_path, version="1.31.0", arch="amd64", flavors=("kvm",))
     write_report(tmp_path / "build.json", config, products, outcomes, 2.0)
     report = json.loads((tmp_path / "build.json").read_text())
-    assert (report["version"], report["arch"], report["flavors"]) == ("1.31.0", "amd64", ["kvm"])
+    assert (report["version"], report["architectures"], report["flavors"]) == ("1.31.0", ["amd64"], ["kvm"])
     assert (report["seconds"], report["cpu_seconds"], report["cache_hits"]) == (2.0, 640.06, 1)
     assert report["steps"]["aci"] == {
         "summary": "make aci",

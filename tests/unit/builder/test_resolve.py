@@ -267,6 +267,42 @@ def test_kvm_needs_kernel_fragments_for_the_machine(source: Path, monkeypatch: p
     assert decide(source, "--with-stage1-flavors=fly")[0].config.arch == "aarch64"
 
 
+def test_the_names_of_architectures(source: Path) -> None:
+    config = decide(source, "--with-stage1-arch=arm64,x86_64")[0].config
+    assert (config.arch, config.architectures) == ("aarch64", ("aarch64", "amd64"))
+
+
+def test_another_architecture_needs_its_compiler(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    cross = {item.package for item in decide(source, "--with-stage1-arch=aarch64")[0].requirements}
+    assert cross == {"gcc-aarch64-linux-gnu", "libc6-dev-arm64-cross", "qemu-user"}
+    assert decide(source)[0].requirements == decide(source, "--with-stage1-arch=amd64")[0].requirements == ()
+    assert decide(source, "--with-stage1-arch=aarch64")[0].tests_obstacle == "they run images for this machine"
+    assert decide(source, "--with-stage1-arch=aarch64,amd64")[0].tests_obstacle == ""
+
+
+def test_lkvm_is_not_for_every_architecture(source: Path, tmp_path: Path) -> None:
+    given = f"--with-stage1-lkvm-src={lkvm_tree(tmp_path / 'kvmtool')}"
+    config = decide(source, "--with-stage1-arch=amd64,aarch64", given)[0].config
+    assert (config.hypervisors, config.hypervisors_reason) == (("qemu",), "lkvm is not built for aarch64")
+    both = "--with-stage1-kvm-hypervisors=lkvm,qemu"
+    assert decide(source, "--with-stage1-arch=amd64,aarch64", given, both)[0].config.hypervisors == ("lkvm", "qemu")
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--with-stage1-arch=vax", 'unknown architecture "vax"'),
+        ("--with-stage1-arch=arm64,aarch64", "--with-stage1-arch names aarch64 twice"),
+        ("--with-stage1-kernel=prebuilt", "a prebuilt kernel for aarch64 is not possible"),
+        ("--with-stage1-qemu=build", "qemu is not compiled for aarch64 here"),
+        ("--with-stage1-kvm-hypervisors=lkvm", "flavor kvm cannot be built for aarch64 with lkvm"),
+    ],
+)
+def test_what_is_not_for_another_architecture(source: Path, option: str, message: str) -> None:
+    assert refused(source, *(() if "arch=" in option else ("--with-stage1-arch=arm64",)), option) == message
+
+
 def lkvm_tree(path: Path) -> Path:
     path.mkdir()
     (path / "kvm.c").touch()
@@ -413,7 +449,7 @@ def test_a_flavor_that_the_hypervisors_cannot_run(source: Path) -> None:
         file.seek(0)
         file.write('hypervisors = ["qemu"]\n' + text)
     message = refused(source, "--with-stage1-flavors=own", "--with-stage1-kvm-hypervisors=lkvm")
-    assert message == "flavor own cannot be built with lkvm"
+    assert message == "flavor own cannot be built for amd64 with lkvm"
 
 
 def test_a_kernel_with_a_digest_may_come_from_anywhere(source: Path) -> None:

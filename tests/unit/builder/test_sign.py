@@ -29,6 +29,7 @@ def config(tmp_path: Path) -> BuildConfig:
         cache_dir=tmp_path / "cache",
         version="1.31.0+git",
         arch="amd64",
+        architectures=("amd64",),
         flavors=("kvm",),
         flavors_path=(),
         flavors_version="1.31.0+git",

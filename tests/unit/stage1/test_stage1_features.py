@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from stage1.errors import UserError
-from stage1.features import feature
+from stage1.features import feature, word
 from stage1.paths import Tree
 
 FILE = "usr/lib/stage1/kernel.json"
@@ -33,6 +33,16 @@ def test_an_image_that_says_nothing(tmp_path: Path) -> None:
 def test_a_damaged_file_is_an_error(tmp_path: Path, content: str) -> None:
     with pytest.raises(UserError, match=r"kernel\.json"):
         read(tmp_path, content)
+
+
+def test_a_word(tmp_path: Path) -> None:
+    file = tmp_path / FILE
+    file.parent.mkdir(parents=True)
+    file.write_text('{"machine": "virt", "cpu": ""}')
+    assert word(Tree(str(tmp_path)), FILE, "machine") == "virt"
+    for name in ("cpu", "board"):
+        with pytest.raises(UserError, match=f"{FILE} does not say {name}"):
+            word(Tree(str(tmp_path)), FILE, name)
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     sizing.parent.mkdir()
     sizing.write_text('{"app-memory": "128Mi", "system-memory": "128Mi", "minimum-memory": "0"}')
     sizing.with_name("guest.json").write_text("{}")
+    sizing.with_name("qemu.json").write_text('{"machine": "virt", "cpu": "max,x=on"}')
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

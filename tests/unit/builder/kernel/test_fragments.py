@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from builder.architecture import known
 from builder.errors import UserError
 from builder.kernel.fragments import Names, Setting, merge, read, translate
 
@@ -131,11 +132,11 @@ def test_names_that_are_part_of_another() -> None:
     assert notes == ("ours.config:1: GONE is no option of this kernel: part of MEMCG",)
 
 
-@pytest.mark.parametrize(
-    "folder", sorted((PROJECT / "kernel-configs").glob("*/9p.config")), ids=lambda p: p.parent.name
-)
-def test_the_fragments_of_the_project_agree(folder: Path) -> None:
-    settings = [item for path in sorted(folder.parent.glob("*.config")) for item in read(path)]
+@pytest.mark.parametrize("arch", [one.name for one in known()])
+def test_the_fragments_of_the_project_agree(arch: str) -> None:
+    folders = (PROJECT / "kernel-configs" / name for name in ("common", arch))
+    paths = [path for folder in folders for path in sorted(folder.glob("*.config"))]
+    settings = [item for path in paths for item in read(path)]
     merged = merge(settings)
     wanted = {item.symbol: item.value for item in merged.settings}
     assert len(wanted) == len(settings)
@@ -149,7 +150,7 @@ def test_the_fragments_of_the_project_agree(folder: Path) -> None:
         "IKCONFIG",
     ):
         assert wanted[symbol] == "y"
-    for path in folder.parent.glob("*.config"):
+    for path in paths:
         assert path.read_text().startswith("# "), f"{path} does not say what it is for"
 
 

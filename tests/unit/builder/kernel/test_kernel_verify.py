@@ -128,7 +128,8 @@ def test_a_real_kernel_knows_the_projects_options_and_says_why_others_are_lost(
 ) -> None:
     known = verify.known_symbols(kernel_tree)
     names = Names.load(PROJECT / "kernel-configs" / "names.toml")
-    ours = [item for path in sorted((PROJECT / "kernel-configs/amd64").glob("*.config")) for item in read(path)]
+    folders = (PROJECT / "kernel-configs" / name for name in ("common", "amd64"))
+    ours = [item for folder in folders for path in sorted(folder.glob("*.config")) for item in read(path)]
     settings, _ = translate(ours, known, names)
     verify.check_known(settings, known)
     extra = [setting(symbol, "y", line) for line, symbol in enumerate(("SQUASHFS", "BPF_JIT", "PARAVIRT_CLOCK"), 1)]

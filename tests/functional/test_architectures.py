@@ -1,0 +1,101 @@
+"""Images for another architecture than this machine's: cross-compiled, and started here under emulation."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from builder import architecture
+from builder.config import BuildConfig
+from tests.functional.support.builds import Checkout, copy_source
+from tests.functional.support.console import app_lines
+from tests.functional.support.images import Image, compile_probe, extract
+from tests.functional.support.pods import App, PodMaker
+
+MACHINE = architecture.architecture("aarch64")
+ENTRY_POINTS = ("run", "enter", "stop", "gc", "attach")
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory, configured: BuildConfig) -> Path:
+    """The folder of images that are made for this architecture and for arm64 at once."""
+    if not MACHINE.is_foreign:
+        pytest.skip("this machine is an arm64 one itself")
+    for program in (MACHINE.tool("gcc"), MACHINE.emulator, MACHINE.qemu["program"]):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is missing")
+    place = tmp_path_factory.mktemp("cross")
+    checkout = Checkout(place / "source", place / "build", configured.cache_dir)
+    copy_source(checkout.srcdir)
+    options = ("--with-stage1-flavors=kvm,coreos,fly", "--with-stage1-arch=amd64,arm64")
+    for outcome in (checkout.configure(*options, "--with-stage1-kvm-hypervisors=qemu"), checkout.make()):
+        assert outcome.status == 0, outcome.stderr
+    return checkout.builddir / "bin"
+
+
+@pytest.fixture(scope="module")
+def aci(images: Path) -> Path:
+    """The image of the flavor kvm for arm64."""
+    return images / "stage1-kvm-aarch64.aci"
+
+
+@pytest.fixture(scope="module")
+def image(aci: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
+    """It, with what a host of this architecture needs: its programs run in emulators of this machine."""
+    tree = tmp_path_factory.mktemp("trees") / "arm64"
+    extract(aci, tree)
+    image = Image(tree, "qemu", "tcg")
+    for action in ENTRY_POINTS:
+        program = image.rootfs / image.entrypoint(action).removeprefix("/")
+        loader = f'"$root/{MACHINE.loader}"'
+        text = program.read_text()
+        assert loader in text
+        program.write_text(text.replace(loader, f"{MACHINE.emulator} {loader}"))
+    # The distribution's own, as that of the image; emulating the emulator would try one's patience.
+    (image.rootfs / "qemu").write_text(f'#!/bin/sh\nexec {MACHINE.qemu["program"]} "$@"\n')
+    yield image
+    shutil.rmtree(tree)
+
+
+@pytest.fixture(scope="module")
+def probe(aci: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The application, for the same machine."""
+    assert aci.exists()
+    return compile_probe(tmp_path_factory.mktemp("probe"), compiler=MACHINE.tool("gcc"))
+
+
+def test_every_image_is_there_and_says_what_it_is_for(images: Path, tmp_path: Path) -> None:
+    for flavor in ("kvm", "coreos", "fly"):
+        assert (images / f"stage1-{flavor}.aci").readlink() == Path(f"stage1-{flavor}-amd64.aci")
+        for arch in ("amd64", "aarch64"):
+            tree = tmp_path / flavor / arch
+            tree.parent.mkdir(exist_ok=True)
+            extract(images / f"stage1-{flavor}-{arch}.aci", tree)
+            machine = architecture.architecture(arch)
+            assert Image(tree, "", "").architecture == arch
+            assert (tree / "rootfs" / machine.loader).exists()
+            shutil.rmtree(tree)
+
+
+def test_an_app(image: Image, pod_of: PodMaker) -> None:
+    app = App("one", ("/bin/probe", "ids", "machine", "cpus", "exit", "5"), "alice", "staff", memory="64Mi", cpu="2")
+    with pod_of(image, [app]) as pod:
+        outcome = pod.run("--net=none")
+        assert (outcome.status, pod.status("one")) == (5, "5"), outcome
+        lines = app_lines(outcome.lines(), "one")
+        assert "uid 1234 gid 4321" in lines
+        assert lines[-2:] == ["machine aarch64", "cpus 2"]
+
+
+def test_enter_and_stop(image: Image, pod_of: PodMaker) -> None:
+    with pod_of(image, [App("one", ("/bin/probe", "trap", "say", "one is up", "sleep", "3600"))]) as pod:
+        with pod.start("--net=none") as running:
+            running.wait_for("one is up")
+            entered = pod.enter("one", "/bin/probe", "machine")
+            assert (entered.returncode, entered.stdout) == (0, b"machine aarch64\n"), entered
+            assert pod.call("stop").status == 0
+            assert "caught SIGTERM" in running.wait().stdout
+        pod.wait_unlocked()

@@ -1,0 +1,38 @@
+"""The files of architectures."""
+
+from __future__ import annotations
+
+import pytest
+
+from builder.aci.schema import OS_ARCH
+from builder.architecture import architecture, find, known, of_this_machine
+from builder.errors import UserError
+
+
+def test_every_file_can_be_read() -> None:
+    names = [name for one in known() for name in (one.name, *one.names)]
+    assert len(set(names)) == len(names)
+    for one in known():
+        assert one.name in OS_ARCH["linux"]
+        assert one.tool("gcc") in {"gcc", *(item.name for item in one.requirements)}
+        assert {"program", "machine", "cpu"} == set(one.qemu)
+        assert set(one.kernel_forms.values()) <= set(one.kernel_images)
+
+
+@pytest.mark.parametrize(("name", "found"), [("amd64", "amd64"), ("x86_64", "amd64"), ("arm64", "aarch64")])
+def test_names(name: str, found: str) -> None:
+    assert find(name) is architecture(found)
+
+
+def test_an_unknown_name() -> None:
+    with pytest.raises(UserError, match='unknown architecture "vax"'):
+        find("vax")
+
+
+def test_tools_and_emulators_are_for_other_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    arm = architecture("aarch64")
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    assert (arm.is_foreign, arm.tool("gcc"), arm.runner) == (True, "aarch64-linux-gnu-gcc", ("qemu-aarch64",))
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    assert (arm.is_foreign, arm.tool("gcc"), arm.runner) == (False, "gcc", ())
+    assert of_this_machine() is arm
