@@ -19,7 +19,7 @@ CONFIGURED := test -f "$$MKSTAGE1_BUILDDIR"/config.json || { echo 'run ./configu
 JOBS := $(if $(findstring n,$(firstword -$(MAKEFLAGS))),,+)
 
 .PHONY: all check lint unit-check functional-check soak bench clean distclean install uninstall docs manpages \
-    bash-completion help dev-tools sbom-tools
+    bash-completion help dev-tools sbom-tools release release-tools
 .DEFAULT_GOAL := all
 
 all: ## Build the images that configure named (default)
@@ -73,6 +73,12 @@ help: ## Show this list
 
 dev-tools:
 	@$(CONFIGURED); exec $(PYTHON) -m builder.venv "$$MKSTAGE1_BUILDDIR" dev
+
+release: release-tools ## Make the release of the tag that is checked out (release/v<version>)
+	$(JOBS)@$(CONFIGURED); exec $(PYTHON) -m builder release
+
+release-tools: ## Install what `mkstage1 release` works with into the build directory
+	@$(CONFIGURED); exec $(PYTHON) -m builder.venv "$$MKSTAGE1_BUILDDIR" release
 
 sbom-tools: ## Install the libraries of `mkstage1 sbom` into the build directory
 	@$(CONFIGURED); exec $(PYTHON) -m builder.venv "$$MKSTAGE1_BUILDDIR" sbom

@@ -27,6 +27,7 @@ _ELSEWHERE = {
     "flavor": "builder.flavor_commands",
     "lock": "builder.lock_command",
     "inspect": "builder.aci.commands",
+    "release": "builder.release.command",
     "sbom": "builder.sbom.command",
     "verify": "builder.aci.commands",
 }

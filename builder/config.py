@@ -43,6 +43,8 @@ class BuildConfig:
     """Folders with flavors besides those of the source tree."""
     flavors_version: str
     """Version label of every image (--with-stage1-flavors-version-override, else `version`)."""
+    name_prefix: str
+    """What the names of images begin with, "example.com"; empty for the names that flavors have."""
     default_stage1_name: str
     default_stage1_version: str
     default_stage1_location: str

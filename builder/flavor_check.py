@@ -10,6 +10,7 @@ from builder.aci.manifest import stage1_manifest
 from builder.arguments import Notes
 from builder.config import BuildConfig
 from builder.flavor import Flavor
+from builder.naming import manifest_name
 from builder.plan import plan, template_values
 from builder.rootfs import fill
 
@@ -26,7 +27,7 @@ def check(flavor: Flavor, srcdir: Path, folders: tuple[Path, ...]) -> None:
         fill(flavor, Path(name), values)
     stage1_manifest(
         flavor.manifest_template,
-        name=flavor.manifest_name,
+        name=manifest_name(config, flavor),
         version=config.flavors_version,
         arch=config.arch,
         annotations=flavor.table("manifest.annotations"),

@@ -17,6 +17,7 @@ from builder.config import BuildConfig
 from builder.errors import UserError
 from builder.flavor import Flavor
 from builder.graph import Json, Scope, Step, StepContext
+from builder.naming import manifest_name
 from builder.sign import DEVELOPMENT_KEY_FILE, NO_KEY, SIGNATURE_SUFFIX, SIGNING_KEY_FILE
 from builder.userland.selection import COMPONENTS
 from builder.userland.steps import PACKED
@@ -39,7 +40,7 @@ def flavor_step(config: BuildConfig, flavor: Flavor, values: Mapping[str, Json])
         launch_rules.write(flavor, context.output / ROOTFS)
         manifest = stage1_manifest(
             flavor.manifest_template,
-            name=flavor.manifest_name,
+            name=manifest_name(config, flavor),
             version=config.flavors_version,
             arch=config.arch,
             annotations=flavor.table("manifest.annotations"),
@@ -52,7 +53,12 @@ def flavor_step(config: BuildConfig, flavor: Flavor, values: Mapping[str, Json])
         summary=f"units, entry points and files of {flavor.name}",
         run=run,
         files=(*flavor.files, flavor.manifest_template, *(tree for tree, _ in flavor.trees)),
-        params={"version": config.flavors_version, "arch": config.arch, "values": dict(values)},
+        params={
+            "name": manifest_name(config, flavor),
+            "version": config.flavors_version,
+            "arch": config.arch,
+            "values": dict(values),
+        },
         code=(
             *("builder.image", "builder.flavor", "builder.flavor_file", "builder.launch_rules"),
             *("builder.rootfs", "builder.templates", "builder.aci.manifest"),

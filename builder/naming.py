@@ -67,6 +67,16 @@ def versions_of(config: BuildConfig, flavor: Flavor) -> tuple[str, ...]:
     return tuple(item.value for item in items) or config.kernel_versions
 
 
+def manifest_name(config: BuildConfig, flavor: Flavor) -> str:
+    """ACName of the images of a flavor: its own, or one below the prefix that the person gave."""
+    return name_below(config.name_prefix, flavor)
+
+
+def name_below(prefix: str, flavor: Flavor) -> str:
+    """The same for a prefix; empty for the flavor's own name."""
+    return f"{prefix}/stage1-{flavor.name}" if prefix else flavor.manifest_name
+
+
 def _behind(config: BuildConfig) -> str:
     return f"-{config.arch}" if len(config.architectures) > 1 else ""
 

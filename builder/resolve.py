@@ -20,7 +20,7 @@ from builder.config import BuildConfig
 from builder.errors import UserError
 from builder.flavor import Flavor, Flavors, Isolation
 from builder.kernel import fragments
-from builder.naming import variants
+from builder.naming import name_below, variants
 from builder.options import OPTIONS
 from builder.userland.origin import Origin
 from builder.version import VERSION
@@ -28,6 +28,8 @@ from builder.version import VERSION
 _RKT_FLAVORS = ("src", "coreos", "host", "kvm", "fly")
 _DEFAULT_FLAVORS = ("coreos", "kvm", "fly")
 _LOCATION = re.compile(r"(docker|https|http|file)://.+|/.+")
+_NAME_PREFIX = re.compile(r"[a-z0-9]+([-.][a-z0-9]+)*(/[a-z0-9]+([-._~][a-z0-9]+)*)*")
+"""Domain and path (appc spec 0.8.11, AC Identifier Type, without its capitals)."""
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _FINGERPRINT = re.compile(r"[0-9A-F]{40}")
 
@@ -38,6 +40,7 @@ class Stage1:
 
     flavors: tuple[str, ...]
     flavors_version: str
+    name_prefix: str
     default_name: str
     default_version: str
     default_location: str
@@ -174,6 +177,7 @@ def _record(
         flavors=stage1.flavors,
         flavors_path=_flavors_path(arguments),
         flavors_version=stage1.flavors_version,
+        name_prefix=stage1.name_prefix,
         default_stage1_name=stage1.default_name,
         default_stage1_version=stage1.default_version,
         default_stage1_location=stage1.default_location,
@@ -254,17 +258,29 @@ def _stage1(arguments: Arguments, known: Flavors, notes: Notes) -> Stage1:
         notes.warnings.append("--with-stage1-flavors-version-override is given, but no flavor is built")
     label = override or VERSION
     location = _location(arguments)
+    prefix = _name_prefix(arguments)
     if by_name:
         if not location:
             notes.warnings.append("without --with-stage1-default-location, rkt may need a --stage1-* option to run")
-        return Stage1(flavors, label, name, version, location, detailed=True)
+        return Stage1(flavors, label, prefix, name, version, location, detailed=True)
     default = by_flavor or flavors[0]
     if default not in flavors:
         raise UserError(
             f"--with-stage1-default-flavor={default} is not among the flavors to build ({', '.join(flavors)})",
             hint=f"add it to --with-stage1-flavors, or choose from {', '.join(flavors)}",
         )
-    return Stage1(flavors, label, known.load(default).manifest_name, label, location, detailed=False)
+    default_name = name_below(prefix, known.load(default))
+    return Stage1(flavors, label, prefix, default_name, label, location, detailed=False)
+
+
+def _name_prefix(arguments: Arguments) -> str:
+    prefix = arguments["stage1-name-prefix"]
+    if prefix and not _NAME_PREFIX.fullmatch(prefix):
+        raise UserError(
+            f"--with-stage1-name-prefix={prefix}: no name of an image can begin so",
+            hint="write a domain, and folders below it where they are wanted: example.com/stage1",
+        )
+    return prefix
 
 
 def _flavors_path(arguments: Arguments) -> tuple[Path, ...]:

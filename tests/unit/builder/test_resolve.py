@@ -267,6 +267,16 @@ def test_kvm_needs_kernel_fragments_for_the_machine(source: Path, monkeypatch: p
     assert decide(source, "--with-stage1-flavors=fly")[0].config.arch == "aarch64"
 
 
+def test_names_below_a_domain(source: Path) -> None:
+    config = decide(source, "--with-stage1-name-prefix=example.org/images", "--with-stage1-flavors=fly")[0].config
+    assert (config.name_prefix, config.default_stage1_name) == ("example.org/images", "example.org/images/stage1-fly")
+
+
+@pytest.mark.parametrize("prefix", ["/x", "x/", "Example.com", "a b", "a//b", "a..b"])
+def test_no_prefix_of_a_name(source: Path, prefix: str) -> None:
+    assert f"--with-stage1-name-prefix={prefix}: no name" in refused(source, f"--with-stage1-name-prefix={prefix}")
+
+
 def test_the_names_of_architectures(source: Path) -> None:
     config = decide(source, "--with-stage1-arch=arm64,x86_64")[0].config
     assert (config.arch, config.architectures) == ("aarch64", ("aarch64", "amd64"))

@@ -33,6 +33,7 @@ def config(tmp_path: Path) -> BuildConfig:
         flavors=("kvm",),
         flavors_path=(),
         flavors_version="1.31.0+git",
+        name_prefix="",
         default_stage1_name="coreos.com/rkt/stage1-kvm",
         default_stage1_version="1.31.0+git",
         default_stage1_location="",

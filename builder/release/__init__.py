@@ -1,0 +1,1 @@
+"""Releases: everything that is published of one tag, built twice, signed, and verified before it takes its name."""

@@ -1,0 +1,107 @@
+"""Builds the tag in two directories that have nothing in common but verified downloads, and compares."""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from builder import process
+from builder.config import BuildConfig
+from builder.digest import file_digest
+from builder.engine import REPORT_NAME, build_steps
+from builder.errors import UserError
+from builder.graph import Graph
+from builder.output import Console
+from builder.plan import plan
+from builder.release.preconditions import Tagged
+from builder.running import Build
+from builder.sign import NO_KEY
+
+IMAGES_DIRECTORY = "/usr/lib/rkt/stage1-images"
+"""Where the packages of a release install images, and the `rkt` of a release looks for them."""
+
+_PLACES = ("first", "second build")
+"""The second name has a space, and is longer: paths leave traces where something is not reproducible."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """One of the two builds."""
+
+    config: BuildConfig
+
+    @property
+    def bin(self) -> Path:
+        """The folder with the products and the record of the build."""
+        return self.config.bindir_out
+
+    @property
+    def images(self) -> tuple[Path, ...]:
+        """The images, without the short names of some, sorted."""
+        return tuple(sorted(path for path in self.bin.glob("*.aci") if not path.is_symlink()))
+
+
+def build_twice(config: BuildConfig, tagged: Tagged, work: Path, console: Console, jobs: int) -> Built:
+    """Build in `work`, twice and each time from nothing; the first build. Raises `UserError` where they differ."""
+    builds = []
+    for name, processes in zip(_PLACES, (jobs, max(1, jobs // 2)), strict=True):
+        place = work / name
+        part = _relocated(config, place)
+        _check_out(config.srcdir, tagged.commit, place, part.srcdir)
+        part.cache_dir.mkdir()
+        # Each is checked against the lock's digest when it is taken.
+        downloads = config.cache_dir / "downloads"
+        downloads.mkdir(parents=True, exist_ok=True)
+        (part.cache_dir / "downloads").symlink_to(downloads)
+        part.builddir.mkdir()
+        console.line(f"build {tagged.tag} in {place}")
+        build_steps(Build(part, console, tagged.time), Graph(plan(part)), [], processes)
+        builds.append(Built(part))
+    first, second = builds
+    _compare(first.bin, second.bin)
+    return first
+
+
+def _relocated(config: BuildConfig, place: Path) -> BuildConfig:
+    source = place / "source"
+
+    def moved(path: Path) -> Path:
+        return source / path.relative_to(config.srcdir)
+
+    return replace(
+        config,
+        srcdir=source,
+        builddir=place / "build",
+        cache_dir=place / "cache",
+        flavors_path=tuple(map(moved, config.flavors_path)),
+        kernel_fragments=tuple(map(moved, config.kernel_fragments)),
+        lock_file=str(moved(Path(config.lock_file))),
+        images_directory=IMAGES_DIRECTORY,
+        signing_key=NO_KEY,
+        # What others have compiled is not what is compiled here.
+        compiler_launcher="",
+    )
+
+
+def _check_out(repository: Path, commit: str, place: Path, target: Path) -> None:
+    shutil.rmtree(place, ignore_errors=True)
+    target.mkdir(parents=True)
+    archive = place / "source.tar"
+    process.run(["git", "-C", repository, "archive", f"--output={archive}", commit])
+    with tarfile.open(archive) as tar:
+        tar.extractall(target, filter="data")
+    archive.unlink()
+
+
+def _compare(first: Path, second: Path) -> None:
+    names = {path.name for folder in (first, second) for path in folder.iterdir()} - {REPORT_NAME}
+    for name in sorted(names):
+        files = [folder / name for folder in (first, second)]
+        if not all(file.is_file() for file in files):
+            raise UserError(f"only one of two builds made {name}", hint=f"compare {first} and {second}")
+        if file_digest(files[0]) != file_digest(files[1]):
+            raise UserError(
+                f"{name} differs from one build to the next", hint=f"mkstage1 diff '{files[0]}' '{files[1]}'"
+            )
