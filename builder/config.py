@@ -90,6 +90,9 @@ class BuildConfig:
     """What the image is said to have: "v252"."""
     pxe_key: str
     """Path of the public keys that may have signed the image behind a URL."""
+    remote_cache: str
+    """URL of a cache of steps that machines share; empty for none."""
+    remote_cache_writes: bool
     aci_compression: str
     """"gzip", "xz" or "none"."""
     signing_key: str

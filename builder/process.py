@@ -19,13 +19,13 @@ _KEPT = (
     "HOME",
     "TMPDIR",
     "TERM",
-    "CCACHE_DIR",
-    "CCACHE_CONFIGPATH",
     "SSL_CERT_FILE",
     "http_proxy",
     "https_proxy",
     "no_proxy",
 )
+_KEPT_BEGINNINGS = ("CCACHE_", "DISTCC_", "ICECC_")
+"""Of the names of variables that say where other machines help with compiling."""
 _TAIL_LINES = 15
 
 
@@ -63,8 +63,8 @@ class CommandError(UserError):
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """What programs see: the few variables that are about the machine, a fixed locale and time zone, and `extra`."""
-    env = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    return env | {"LC_ALL": "C.UTF-8", "TZ": "UTC"} | dict(extra or {})
+    kept = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(_KEPT_BEGINNINGS)}
+    return kept | {"LC_ALL": "C.UTF-8", "TZ": "UTC"} | dict(extra or {})
 
 
 def run(

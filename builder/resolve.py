@@ -203,6 +203,8 @@ def _record(
         pxe_image=own.pxe_image,
         pxe_systemd_version=own.pxe_systemd_version,
         pxe_key=own.pxe_key,
+        remote_cache=_remote_cache(arguments, notes),
+        remote_cache_writes=arguments["remote-cache-writes"] == "yes",
         aci_compression=arguments["aci-compression"],
         signing_key=signing.signing_key,
         gnupg_home=signing.gnupg_home,
@@ -391,6 +393,18 @@ def _directories(arguments: Arguments) -> dict[str, str]:
 def _cache_dir(arguments: Arguments) -> Path:
     base = arguments.variables.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(arguments["cache-dir"] or Path(base) / "mkstage1")
+
+
+def _remote_cache(arguments: Arguments, notes: Notes) -> str:
+    url = arguments["remote-cache"]
+    if url and not re.fullmatch(r"https?://\S+", url):
+        raise UserError(f"--with-remote-cache is no http or https URL: {url}", hint="write a whole URL")
+    if url and arguments["offline"]:
+        notes.ignore(arguments, "remote-cache", "nothing is fetched with --offline")
+        url = ""
+    if not url:
+        notes.ignore(arguments, "remote-cache-writes", "there is no remote cache")
+    return url.rstrip("/")
 
 
 def _debian_suite(arguments: Arguments) -> str:

@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from builder.cache import Entry, Store, make_record, remove
 from builder.config import BuildConfig
@@ -24,6 +25,9 @@ from builder.fingerprint import Fingerprint
 from builder.graph import Json, Progress, Scope, Step
 from builder.output import Console, Verbosity
 from builder.process import CommandError, run
+
+if TYPE_CHECKING:
+    from builder.remote_cache import RemoteCache
 
 _SHORT = 12
 _FULL_DISK = ("No space left on device", "Disk quota exceeded")
@@ -79,6 +83,15 @@ class Build:
     console: Console
     epoch: int
     stopper: Stopper = field(default_factory=Stopper)
+
+    @cached_property
+    def remote(self) -> RemoteCache | None:
+        """The cache that machines share; None where configure named none."""
+        if not self.config.remote_cache:
+            return None
+        from builder.remote_cache import RemoteCache  # here, because most builds have none
+
+        return RemoteCache(self.config.remote_cache, self.config.remote_cache_writes, self.console.line)
 
     def store(self, step: Step) -> Store:
         """Where the entries of a step are kept."""
@@ -191,8 +204,16 @@ def make_entry(
         entry = store.find(step.name, fingerprint.value)
         if entry is not None:
             return entry, False
+        remote = build.remote if step.scope is Scope.SHARED else None
+        entry = remote.fetch(store, step.name, fingerprint.value) if remote else None
+        if entry is not None:
+            build.console.step(step.label, f"{step.summary} (from the remote cache)")
+            return entry, False
         build.console.step(step.label, step.summary)
-        return _run(build, store, step, fingerprint, inputs, jobs, descriptor), True
+        entry = _run(build, store, step, fingerprint, inputs, jobs, descriptor)
+        if remote is not None:
+            remote.push(entry, build.config.builddir / "tmp" / f"{step.name}-upload")
+        return entry, True
 
 
 def _run(

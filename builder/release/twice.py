@@ -82,6 +82,7 @@ def _relocated(config: BuildConfig, place: Path) -> BuildConfig:
         signing_key=NO_KEY,
         # What others have compiled is not what is compiled here.
         compiler_launcher="",
+        remote_cache="",
     )
 
 

@@ -59,6 +59,8 @@ def config(tmp_path: Path) -> BuildConfig:
         pxe_image="",
         pxe_systemd_version="",
         pxe_key="",
+        remote_cache="",
+        remote_cache_writes=False,
         aci_compression="gzip",
         signing_key="",
         gnupg_home="",
