@@ -28,6 +28,7 @@ _ELSEWHERE = {
     "lock": "builder.lock_command",
     "inspect": "builder.aci.commands",
     "release": "builder.release.command",
+    "report": "builder.overview.command",
     "sbom": "builder.sbom.command",
     "verify": "builder.aci.commands",
 }

@@ -48,7 +48,11 @@ def release(
     from builder.cli import config_of
     from builder.engine import Interrupted, interruptible
     from builder.output import Console, Verbosity
-    from builder.release.make import Request, make_release
+
+    try:
+        from builder.release.make import Request, make_release
+    except ImportError as error:
+        raise UserError(f"{error.name} is not installed", hint="run make release-tools") from error
     from builder.release.provenance import DEFAULT_BUILDER
     from builder.schedule import job_count
 

@@ -18,6 +18,8 @@ from builder.errors import UserError
 from builder.flavor import Flavors
 from builder.naming import manifest_name, variants
 from builder.output import Console
+from builder.overview.page import Sources
+from builder.overview.page import render as render_report
 from builder.release import notes, packages, provenance, site, sums
 from builder.release.keys import release_key
 from builder.release.preconditions import Tagged, check
@@ -113,6 +115,10 @@ class _Release:
         shutil.copyfile(self._public_key, self.folder / site.PUBLIC_KEYS)
         self._public_key.unlink()
         names += [notes.NAME, site.PUBLIC_KEYS]
+        for image in images:
+            page = f"{image.file}.html"
+            (self.folder / page).write_text(self._report(image.file, previous.get(image.file)))
+            names.append(page)
         found = {image.name: image.base for image in images if image.found_by_name}
         url = self.request.url.rstrip("/") or f"https://{images[0].name.partition('/')[0]}"
         signatures = [path.name for path in self.folder.glob(f"*{SIGNATURE_SUFFIX}")]
@@ -153,6 +159,14 @@ class _Release:
 
             provenance.write(self.folder / name, said, self.key.fingerprint, sign)
         yield name
+
+    def _report(self, file: str, previous: Path | None) -> str:
+        sources = Sources(
+            record=self.built.bin / REPORT_NAME,
+            against=previous,
+            kernel_configs=self.built.config.srcdir / "kernel-configs",
+        )
+        return render_report(self.folder / file, sources)
 
     def _programs(self, images: tuple[_Published, ...]) -> Iterator[str]:
         config, epoch = self.built.config, self.tagged.time

@@ -105,7 +105,9 @@ def test_what_is_in_it(release: Path) -> None:
     names = {str(path.relative_to(release)) for path in release.rglob("*") if path.is_file()}
     images = (FLY, FLY.replace("fly", "coreos"))
     signed = (*images, f"mkstage1-{VERSION}-py3-none-any.whl", f"rkt-v{VERSION}.tar.gz", f"rkt_{VERSION}_amd64.deb")
-    papers = [f"{image}{suffix}" for image in images for suffix in (".spdx.json", ".cdx.json", ".intoto.jsonl")]
+    papers = [
+        f"{image}{suffix}" for image in images for suffix in (".spdx.json", ".cdx.json", ".intoto.jsonl", ".html")
+    ]
     assert names == {
         *signed,
         *papers,
