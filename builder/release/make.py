@@ -64,29 +64,28 @@ class _Published:
 
 
 def make_release(config: BuildConfig, request: Request, console: Console, jobs: int) -> Path:
-    """Check, build twice, sign, verify; the folder of the release. Raises `UserError` and leaves nothing behind."""
+    """Check, build twice, sign, verify; the folder of the release. Raises `UserError`, and then there is no folder."""
     tagged = check(config, has_key=request.key_file is not None)
     target = request.output / tagged.tag
     if target.exists():
         raise UserError(f"{target} exists", hint="a release is made once: remove it to make it again")
     changes = notes.changes_of(config.srcdir / "CHANGELOG.md", config.flavors_version)
     with locked(config.builddir / ".release.lock", time.sleep), release_key(config, request.key_file) as key:
+        # Where something fails it stays, with its logs, until the next attempt.
         work = config.builddir / "release"
         shutil.rmtree(work, ignore_errors=True)
+        built = build_twice(config, tagged, work, console, jobs)
+        partial = request.output / f".{tagged.tag}.partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
         try:
-            built = build_twice(config, tagged, work, console, jobs)
-            partial = request.output / f".{tagged.tag}.partial"
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-            try:
-                console.line(f"sign and verify {tagged.tag}")
-                _Release(built, tagged, request, key, partial, changes).write()
-                verify_folder(partial, {key.fingerprint}).require()
-                partial.rename(target)
-            finally:
-                shutil.rmtree(partial, ignore_errors=True)
+            console.line(f"sign and verify {tagged.tag}")
+            _Release(built, tagged, request, key, partial, changes).write()
+            verify_folder(partial, {key.fingerprint}).require()
+            partial.rename(target)
         finally:
-            shutil.rmtree(work, ignore_errors=True)
+            shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(work)
     return target
 
 
@@ -176,10 +175,10 @@ class _Release:
         yield from self._signed(packages.wheel(self.built, self.folder, epoch).name)
         for arch in config.architectures:
             machine = architecture(arch)
-            # The names that `make install` gives them, which `rkt run` looks for.
+            # `rkt run` looks for the last part of an image's name.
             installed: dict[str, Path] = {}
             for image in (one for one in images if one.arch == arch):
-                name = f"{image.base}.aci"
+                name = f"{image.name.rpartition('/')[2] if image.found_by_name else image.base}.aci"
                 installed |= {name: image.origin, f"{name}{SIGNATURE_SUFFIX}": self._signature(image.file)}
             package = self.folder / f"rkt_{config.flavors_version}_{machine.debian}.deb"
             packages.debian_package(self.built, installed, package, machine, self.key.user_id, epoch)
