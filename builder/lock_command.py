@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
 
+from builder import advisories
 from builder import lock as locking
 from builder.arguments import is_url
 from builder.cache import Entry, Store
@@ -32,7 +33,10 @@ _DAY = 86400
 @click.command()
 @click.option("--builddir", metavar="DIR", help="Build directory; default: as with the other commands.")
 @click.option("--update", is_flag=True, help="Take the versions that the archives have now, and write the file.")
-def lock(builddir: str | None, update: bool) -> int:
+@click.option(
+    "--advisories", "named", is_flag=True, help="With --update: download what is new, and name the CVEs that it mends."
+)
+def lock(builddir: str | None, update: bool, named: bool) -> int:
     """Compare the lock file with what the build directory is made of; --update writes it anew.
 
     Exit status 0 where they agree, and 1 where they do not.
@@ -43,11 +47,14 @@ def lock(builddir: str | None, update: bool) -> int:
     path = Path(config.lock_file)
     if update:
         Store(config.builddir).clean(time.time() + _DAY)
-    now = _collect(config)
+    build, graph = Build(config, Console(Verbosity.INFO), epoch(os.environ)), Graph(plan(config))
+    now = _collect(build, graph)
     if update:
         old = locking.load(path) if path.exists() else Lock()
         locking.save(path, now)
         for line in locking.changed(old, now):
+            click.echo(line)
+        for line in _advisories(build, graph, old, now) if named else ():
             click.echo(line)
         click.echo(f"{path}: {len(now.packages)} packages, {len(now.sources)} sources")
         return 0
@@ -58,28 +65,56 @@ def lock(builddir: str | None, update: bool) -> int:
     return 1 if differences else 0
 
 
-def _collect(config: BuildConfig) -> Lock:
+def _collect(build: Build, graph: Graph) -> Lock:
     """What the build is made of, resolved and downloaded where that has not been done."""
-    build = Build(config, Console(Verbosity.INFO), epoch(os.environ))
-    graph = Graph(plan(config))
+    config = build.config
     chosen = [step for step in graph.order if step.name.startswith(RESOLVE_STEP) or "url" in step.params]
     if not chosen:
         raise UserError("nothing is built from packages or sources of other places", hint="see --with-stage1-flavors")
-    with interruptible():
-        build_steps(build, graph, [step.name for step in chosen], job_count(os.environ))
-    state = State.load(config.builddir / STATE_NAME)
+    entries = _run(build, graph, chosen)
     packages: list[LockedPackage] = []
     sources = list(repositories(config))
-    for step in chosen:
-        entry = build.store(step).find(step.name, state.steps[step.name])
-        if entry is None:
-            raise UserError(f"the output of {step.name} is gone", hint="run the command again")
+    for step, entry in entries:
         if "url" in step.params:
             sources.append(_source(step, entry))
         else:
             packages += _packages(config, step, entry)
     # What is the same for several architectures comes more than once.
     return Lock(tuple(dict.fromkeys(packages)), tuple(dict.fromkeys(sources)))
+
+
+def _run(build: Build, graph: Graph, steps: Iterable[Step]) -> list[tuple[Step, Entry]]:
+    """Bring about the outputs of some steps."""
+    steps = tuple(steps)
+    with interruptible():
+        build_steps(build, graph, [step.name for step in steps], job_count(os.environ))
+    state = State.load(build.config.builddir / STATE_NAME)
+    entries = []
+    for step in steps:
+        entry = build.store(step).find(step.name, state.steps[step.name])
+        if entry is None:
+            raise UserError(f"the output of {step.name} is gone", hint="run the command again")
+        entries.append((step, entry))
+    return entries
+
+
+def _advisories(build: Build, graph: Graph, old: Lock, now: Lock) -> Iterator[str]:
+    """A line for each package whose new version mends something, with the identifiers."""
+    before = {package.key: package.version for package in old.packages}
+    changed = {
+        package.sha256: before[package.key]
+        for package in now.packages
+        if package.key in before and before[package.key] != package.version
+    }
+    if not changed:
+        return
+    downloads = [step for step in graph.order if any(need.startswith(RESOLVE_STEP) for need in step.needs)]
+    for _, entry in _run(build, graph, downloads):
+        for package in load_packages(entry.output):
+            since = changed.pop(package.sha256, None)
+            mended = advisories.of_package(entry.output / package.file, since) if since else ()
+            if mended:
+                yield f"  {package.name} {since} -> {package.version}: {', '.join(mended)}"
 
 
 def _packages(config: BuildConfig, step: Step, entry: Entry) -> Iterator[LockedPackage]:

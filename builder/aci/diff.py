@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from builder.aci.inspect import Image, clean, decoded_manifest, plain
@@ -13,6 +14,18 @@ from builder.aci.names import MANIFEST, ROOTFS
 from builder.aci.tarstream import Entry, EntryType
 from builder.changes import Change, changes
 from builder.report import megabytes
+
+TITLES = MappingProxyType(
+    {
+        "manifest": "Manifest",
+        "packages": "Packages",
+        "kernels": "Kernel",
+        "kernel_options": "Kernel options",
+        "files": "Files",
+        "sizes": "Sizes",
+    }
+)
+"""The fields of `Difference` in the order in which people are told of them, and what each is called."""
 
 
 @dataclass(frozen=True)
@@ -64,15 +77,7 @@ def as_text(old: Image, new: Image, found: Difference) -> Iterator[str]:
     """The same for people, line by line: `-` is gone, `+` is new, `!` is another."""
     yield f"{old.path} -> {new.path}"
     yield f"{megabytes(old.size)} -> {megabytes(new.size)}"
-    titles = {
-        "manifest": "Manifest",
-        "packages": "Packages",
-        "kernels": "Kernel",
-        "kernel_options": "Kernel options",
-        "files": "Files",
-        "sizes": "Sizes",
-    }
-    for name, title in titles.items():
+    for name, title in TITLES.items():
         changed: tuple[Change, ...] = getattr(found, name)
         if changed:
             yield f"\n{title}:"

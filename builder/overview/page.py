@@ -10,7 +10,7 @@ from typing import Any
 
 import jinja2
 
-from builder.aci.diff import Difference, difference
+from builder.aci.diff import TITLES, Difference, difference
 from builder.aci.inspect import Image, clean, decoded_manifest, read_image
 from builder.aci.names import ROOTFS
 from builder.aci.tarstream import EntryType
@@ -171,12 +171,4 @@ def _options(image: Image, folder: Path | None) -> dict[str, list[_Option]]:
 
 
 def _changes(found: Difference) -> list[dict[str, Any]]:
-    titles = {
-        "manifest": "Manifest",
-        "packages": "Packages",
-        "kernels": "Kernel",
-        "kernel_options": "Kernel options",
-        "files": "Files",
-        "sizes": "Sizes of components, bytes",
-    }
-    return [{"title": title, "changes": getattr(found, name)} for name, title in titles.items() if getattr(found, name)]
+    return [{"title": title, "changes": getattr(found, name)} for name, title in TITLES.items() if getattr(found, name)]

@@ -22,6 +22,9 @@ _FILE = click.Path(path_type=Path)
 @click.option("--builder-id", metavar="URI", help="Who builds, for the provenance.")
 @click.option("--key-file", type=_FILE, help="File with the secret key, for jobs that have no GnuPG home.")
 @click.option("--passphrase-file", type=_FILE, help="File with its passphrase; default: that of configure.")
+@click.option(
+    "--keys", type=_FILE, multiple=True, metavar="FILE", help="Public keys of earlier releases, to publish besides."
+)
 @click.option("--previous", type=_FILE, metavar="DIR", help="Folder of the release before, for the notes.")
 @click.option(
     "-j", "--jobs", type=click.IntRange(min=1), help="Processes to keep busy; default: make's -j, else the CPUs."
@@ -35,6 +38,7 @@ def release(
     builder_id: str | None,
     key_file: Path | None,
     passphrase_file: Path | None,
+    keys: tuple[Path, ...],
     previous: Path | None,
     jobs: int | None,
 ) -> int:
@@ -65,6 +69,7 @@ def release(
         key_file=key_file,
         passphrase_file=str(passphrase_file or ""),
         previous=previous,
+        further_keys=keys,
     )
     console = Console(Verbosity.parse(os.environ.get("V", "")))
     try:
@@ -82,7 +87,8 @@ def release(
 @click.option(
     "--fingerprint", "fingerprints", multiple=True, metavar="FINGERPRINT", help="Full fingerprint of a key you trust."
 )
-def verify(place: str, fingerprints: tuple[str, ...]) -> int:
+@click.option("--keys", type=_FILE, metavar="FILE", help="Public keys; default: those that the release brings.")
+def verify(place: str, fingerprints: tuple[str, ...], keys: Path | None) -> int:
     """Check a release: sums, signatures, provenance, bills of materials. Exit status 1 where anything is wrong.
 
     Without --fingerprint the key is that which the release brings: then all that is shown is that one key signed it.
@@ -96,15 +102,15 @@ def verify(place: str, fingerprints: tuple[str, ...]) -> int:
         with tempfile.TemporaryDirectory(prefix="mkstage1-release-") as name:
             folder = Path(name)
             download(place.rstrip("/"), folder)
-            verdict = verify_folder(folder, trusted)
+            verdict = verify_folder(folder, trusted, keys)
     else:
         if not Path(place).is_dir():
             raise UserError(f"{place} is no folder", hint="name the folder of a release, or its URL")
-        verdict = verify_folder(Path(place), trusted)
+        verdict = verify_folder(Path(place), trusted, keys)
     for line in verdict.good:
         click.echo(f"ok: {line}")
     for line in verdict.faults:
         click.echo(f"FAILED: {line}")
-    if trusted is None:
+    if trusted is None and keys is None:
         click.echo("note: no --fingerprint says whose key to trust; compare the one above with a source of your own")
     return 1 if verdict.faults else 0

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from builder.config import BuildConfig
 from builder.errors import UserError
-from builder.gpg import open_gpg, throwaway_home
+from builder.gpg import import_keys, open_gpg, throwaway_home
 from builder.sign import NO_KEY, SigningKey, gnupg_home, named_key
 
 
@@ -29,6 +29,13 @@ def release_key(config: BuildConfig, key_file: Path | None) -> Iterator[SigningK
             yield named_key(home, config.signing_key if named else fingerprint)
         finally:
             _shred(home / "private-keys-v1.d")
+
+
+def merge_public_keys(files: Sequence[Path], target: Path) -> None:
+    """Write the public keys of several files as one armored block, which is all that rkt reads of a file."""
+    with throwaway_home() as home:
+        known = import_keys(home, files)
+        target.write_text(open_gpg(home).export_keys([key.fingerprint for key in known]))
 
 
 def _import(home: Path, key_file: Path) -> str:

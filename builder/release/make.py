@@ -21,7 +21,7 @@ from builder.output import Console
 from builder.overview.page import Sources
 from builder.overview.page import render as render_report
 from builder.release import notes, packages, provenance, site, sums
-from builder.release.keys import release_key
+from builder.release.keys import merge_public_keys, release_key
 from builder.release.preconditions import Tagged, check
 from builder.release.twice import Built, build_twice
 from builder.release.verify import verify_folder
@@ -46,6 +46,8 @@ class Request:
     passphrase_file: str = ""
     previous: Path | None = None
     """The folder of the release before."""
+    further_keys: tuple[Path, ...] = ()
+    """Public keys that are published besides: of releases before."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ class _Release:
         text = notes.render(version, self.changes, {image.file: image.origin for image in images}, previous)
         (self.folder / notes.NAME).write_text(text)
         # The public key of any signature is that of all.
-        shutil.copyfile(self._public_key, self.folder / site.PUBLIC_KEYS)
+        merge_public_keys((self._public_key, *self.request.further_keys), self.folder / site.PUBLIC_KEYS)
         self._public_key.unlink()
         names += [notes.NAME, site.PUBLIC_KEYS]
         for image in images:

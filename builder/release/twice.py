@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-import tarfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from builder import process
+from builder.archive import safe_extract
 from builder.config import BuildConfig
 from builder.digest import file_digest
 from builder.engine import REPORT_NAME, build_steps
@@ -91,8 +91,7 @@ def _check_out(repository: Path, commit: str, place: Path, target: Path) -> None
     target.mkdir(parents=True)
     archive = place / "source.tar"
     process.run(["git", "-C", repository, "archive", f"--output={archive}", commit])
-    with tarfile.open(archive) as tar:
-        tar.extractall(target, filter="data")
+    safe_extract(archive, target)
     archive.unlink()
 
 

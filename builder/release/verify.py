@@ -34,15 +34,16 @@ class Verdict:
             raise UserError(self.faults[0], hint="do not use this release")
 
 
-def verify_folder(folder: Path, fingerprints: Collection[str] | None) -> Verdict:
+def verify_folder(folder: Path, fingerprints: Collection[str] | None, keys: Path | None = None) -> Verdict:
     """Look at everything in the folder of a release.
 
-    `fingerprints` are those of primary keys that are trusted; without any, it is the key that the release brings,
-    which says no more than that all of it is by one hand. Raises `UserError` where there is no release.
+    `keys` is a file of public keys, by default that which the release brings. `fingerprints` are those of primary keys
+    that are trusted; without any, all of `keys` are. Keys that a release brings itself say no more than that all of it
+    is by one hand. Raises `UserError` where there is no release.
     """
     verdict = Verdict()
-    keys, listed = folder / site.PUBLIC_KEYS, folder / sums.NAME
-    for path in (keys, listed):
+    keys, listed = keys or folder / site.PUBLIC_KEYS, folder / sums.NAME
+    for path in (folder / site.PUBLIC_KEYS, listed):
         if not path.is_file():
             raise UserError(f"{folder} is no release: it has no {path.name}", hint="name the folder with all its files")
     _try(verdict, sums.NAME, partial(_signed, listed, keys, fingerprints))

@@ -280,3 +280,30 @@ def test_a_key_from_a_file_with_a_passphrase(project: Project, tmp_path: Path) -
     assert "development key" in project.run("release", f"--output={tmp_path / 'other'}", status=1).stderr
     verified = project.run("release", "verify", f"--fingerprint={fingerprint}", str(tmp_path / f"out/v{VERSION}"))
     assert "CI <ci@example.com>" in verified.stdout
+
+
+def test_a_key_that_was_replaced_and_revoked(release: Path, project: Project, tmp_path: Path) -> None:
+    """Both keys are published for as long as releases of both are of use; a revoked one is not taken."""
+    with scratch_home() as home:
+        fingerprint = make_key(home, "New <release@example.com>")
+        secret = gpg(home, "--armor", "--export-secret-keys", fingerprint)
+        gpg(home, "--import", stdin=(release / "pubkeys.gpg").read_text())
+        # Its owner has kept it.
+        certificate = (project.home / "openpgp-revocs.d" / f"{project.fingerprint}.rev").read_text()
+        gpg(home, "--import", stdin=certificate.replace(":-----BEGIN", "-----BEGIN"))
+        revoked = tmp_path / "revoked.asc"
+        revoked.write_text(gpg(home, "--armor", "--export"))
+    (tmp_path / "new.asc").write_text(secret)
+    outcome = project.checkout.configure(*OPTIONS, "--locked")
+    assert outcome.status == 0, outcome
+    output = tmp_path / "out"
+    keys = (f"--key-file={tmp_path / 'new.asc'}", f"--keys={release / 'pubkeys.gpg'}", f"--previous={release}")
+    project.run("release", f"--output={output}", *keys)
+    both = output / f"v{VERSION}/pubkeys.gpg"
+    assert both.read_text().count("-----BEGIN") == 1
+    assert "## What changed in" in both.with_name("RELEASE-NOTES.md").read_text()
+    trusted = (f"--fingerprint={project.fingerprint}", f"--fingerprint={fingerprint}")
+    for folder in (release, both.parent):
+        assert "FAILED" not in project.run("release", "verify", *trusted, f"--keys={both}", str(folder)).stdout
+    outcome = project.run("release", "verify", *trusted, f"--keys={revoked}", str(release), status=1)
+    assert "the signing key was revoked" in outcome.stdout
