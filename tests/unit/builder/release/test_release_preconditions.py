@@ -10,9 +10,10 @@ import pytest
 
 from builder.config import BuildConfig
 from builder.errors import UserError
-from builder.release.keys import release_key
+from builder.gpg import import_keys, throwaway_home
+from builder.release.keys import merge_public_keys, release_key
 from builder.release.preconditions import check
-from tests.support.openpgp import agents_of, gpg, make_key, need_gpg, scratch_home
+from tests.support.openpgp import agents_of, export, gpg, make_key, need_gpg, scratch_home
 from tests.unit.builder.synthetic import make_config
 
 
@@ -121,3 +122,14 @@ def test_a_file_without_a_key(tmp_path: Path, text: str) -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="key file"), release_key(make_config(tmp_path), tmp_path / "none"):
         pass
+
+
+def test_keys_of_several_files_are_one_block(tmp_path: Path) -> None:
+    need_gpg()
+    with scratch_home() as home:
+        fingerprints = {make_key(home, user) for user in ("Old <o@example.com>", "New <n@example.com>")}
+        files = [export(home, fingerprint, tmp_path / fingerprint) for fingerprint in fingerprints]
+    merge_public_keys(files, tmp_path / "both")
+    assert (tmp_path / "both").read_text().count("-----BEGIN") == 1
+    with throwaway_home() as home:
+        assert {key.fingerprint for key in import_keys(home, [tmp_path / "both"])} == fingerprints
