@@ -48,7 +48,7 @@ def build_twice(config: BuildConfig, tagged: Tagged, work: Path, console: Consol
     builds = []
     for name, processes in zip(_PLACES, (jobs, max(1, jobs // 2)), strict=True):
         place = work / name
-        part = _relocated(config, place)
+        part = relocated(config, place)
         _check_out(config.srcdir, tagged.commit, place, part.srcdir)
         part.cache_dir.mkdir()
         # Each is checked against the lock's digest when it is taken.
@@ -60,11 +60,12 @@ def build_twice(config: BuildConfig, tagged: Tagged, work: Path, console: Consol
         build_steps(Build(part, console, tagged.time), Graph(plan(part)), [], processes)
         builds.append(Built(part))
     first, second = builds
-    _compare(first.bin, second.bin)
+    compare(first.bin, second.bin)
     return first
 
 
-def _relocated(config: BuildConfig, place: Path) -> BuildConfig:
+def relocated(config: BuildConfig, place: Path) -> BuildConfig:
+    """The same configuration for a checkout below `place`, without anything that others have made."""
     source = place / "source"
 
     def moved(path: Path) -> Path:
@@ -95,7 +96,8 @@ def _check_out(repository: Path, commit: str, place: Path, target: Path) -> None
     archive.unlink()
 
 
-def _compare(first: Path, second: Path) -> None:
+def compare(first: Path, second: Path) -> None:
+    """Raise `UserError` for the first file of two folders of products that differs, but for the records."""
     names = {path.name for folder in (first, second) for path in folder.iterdir()} - {REPORT_NAME}
     for name in sorted(names):
         files = [folder / name for folder in (first, second)]

@@ -46,6 +46,7 @@ class Server:
     files: dict[str, bytes] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     failure: Exception | None = None
+    read_only: bool = False
 
     def __enter__(self) -> Server:
         return self
@@ -63,6 +64,8 @@ class Server:
         self.asked.append(url)
         if self.failure:
             raise self.failure
+        if self.read_only:
+            return Answer(b"", 403)
         self.files[url] = data if isinstance(data, bytes) else data.read()
         return Answer(b"")
 
@@ -140,6 +143,13 @@ def test_a_server_that_is_gone_is_asked_once(
     cache.push(made(store), tmp_path / "scratch")
     assert said == ["the remote cache http://cache does not answer: going on without it"]
     assert len(server.asked) == 1
+
+
+def test_a_server_that_takes_nothing(tmp_path: Path, server: Server, cache: RemoteCache, said: list[str]) -> None:
+    server.read_only = True
+    cache.push(made(Store(tmp_path)), tmp_path / "scratch")
+    assert said == [f"{NAME} is not put into the remote cache: status 403"]
+    assert server.files == {}
 
 
 def member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> tarfile.TarInfo:

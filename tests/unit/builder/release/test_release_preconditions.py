@@ -108,6 +108,16 @@ def test_another_key_than_configure_named(tmp_path: Path, secret: tuple[Path, st
         pass
 
 
+def test_a_key_that_has_expired(tmp_path: Path) -> None:
+    need_gpg()
+    with scratch_home() as home:
+        past = ("--faked-system-time", "20200101T000000")
+        fingerprint = make_key(home, "Old <old@example.com>", expires="1d", options=past)
+        (tmp_path / "key").write_text(gpg(home, "--armor", "--export-secret-keys", fingerprint))
+    with pytest.raises(UserError, match="has expired"), release_key(make_config(tmp_path), tmp_path / "key"):
+        pass
+
+
 @pytest.mark.parametrize("text", ["", "nonsense"])
 def test_a_file_without_a_key(tmp_path: Path, text: str) -> None:
     need_gpg()
