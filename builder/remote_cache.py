@@ -23,6 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from builder.cache import Entry, Record, Store
+from builder.certificates import host_certificates
 from builder.digest import file_digest, tree_digest
 
 if TYPE_CHECKING:
@@ -114,7 +115,9 @@ class RemoteCache:
     def _session(self) -> requests.Session:
         import requests  # here, because most builds have no remote cache
 
-        return requests.Session()
+        session = requests.Session()
+        session.verify = host_certificates()
+        return session
 
     def _complain(self, what: str, error: Exception) -> None:
         import requests

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
-import ssl
 import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from urllib.parse import unquote
 
 import requests
 import urllib3
 
+from builder.certificates import host_certificates
 from builder.errors import UserError
 from builder.version import VERSION
 from stage0.auth import Auth
@@ -23,7 +21,6 @@ from stage0.limits import Limits
 from stage0.urls import join_url, shown, split_url
 
 _CHUNK = 1 << 18
-_BUNDLE_VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 
 
 class DownloadError(UserError):
@@ -40,7 +37,7 @@ class Client:
     def __init__(self, auth: Auth, *, skip_tls_check: bool = False, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
         self._auth = auth
-        self._certificates: str | bool = False if skip_tls_check else _certificates()
+        self._certificates: str | bool = False if skip_tls_check else host_certificates()
         self._session = requests.Session()
 
     @contextmanager
@@ -145,16 +142,6 @@ def _check_redirect(current: str, target: str) -> None:
     old, new = split_url(current).scheme, split_url(target).scheme
     if new not in ("http", "https") or (old == "https" and new != "https"):
         raise DownloadError(f"{shown(current)}: redirected to {shown(target)}, which is not https")
-
-
-def _certificates() -> str | bool:
-    """The certificates of the host, as a file or folder; only where there are none those that requests brings."""
-    for name in _BUNDLE_VARIABLES:
-        if os.environ.get(name):
-            return os.environ[name]
-    paths = ssl.get_default_verify_paths()
-    bundle = Path(paths.capath or paths.openssl_capath) / "ca-certificates.crt"
-    return next((str(path) for path in (paths.cafile, bundle, paths.capath) if path and Path(path).exists()), True)
 
 
 def _reason(error: BaseException) -> str:
