@@ -18,9 +18,13 @@ _FRAGMENTS = Path(__file__).resolve().parents[2] / "kernel-configs"
 @click.option("--output", "-o", type=_FILE, help="File to write; IMAGE with .html behind it by default.")
 @click.option("--against", type=_FILE, metavar="IMAGE", help="Another image, to compare with.")
 @click.option("--record", type=_FILE, help="Record of the build; build.json beside IMAGE by default.")
-@click.option("--boot", type=_FILE, metavar="DIR", help="Journal of a pod that was run with --debug.")
+@click.option("--boot", type=_FILE, metavar="DIR", help="Journal of a pod, for the time line of its start.")
 def report(image: Path, output: Path | None, against: Path | None, record: Path | None, boot: Path | None) -> None:
-    """Write one page about an image: its content, parts, kernel options and signature, its build, and how it boots."""
+    """Write one page about an image: its content, parts, kernel options and signature, its build, and how it boots.
+
+    The time line of a pod's start has units where the pod was run with RKT_HYPERVISOR_EXTRA_KERNEL_PARAMS set to
+    "systemd.log_target=journal-or-kmsg systemd.log_level=info".
+    """
     try:
         from builder.overview.page import Sources, render
     except ImportError as error:

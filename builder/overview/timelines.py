@@ -11,10 +11,14 @@ from typing import Any
 from builder import process
 from builder.errors import UserError
 
+BOOT_PARAMETERS = "systemd.log_target=journal-or-kmsg systemd.log_level=info"
+"""Words for the guest's kernel ($RKT_HYPERVISOR_EXTRA_KERNEL_PARAMS) that bring units into a pod's journal."""
 _STARTED = "39f53479d3a045ac8e11786248231fbf"
 """Identifier of systemd's message that a unit was started (systemd.journal-fields(7), sd-messages.h)."""
 _STARTING = "7d4958e842da4a758f6c1cdc7b36dcc5"
 """And of that about to be."""
+_FINISHED = "b07a249cd024414a82dd00cd181378ff"
+"""And of that about the end of the start."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +55,10 @@ def build_spans(record: Mapping[str, Any]) -> tuple[Span, ...]:
 
 
 def boot_spans(journal: Path) -> tuple[Span, ...]:
-    """The start of a pod, from its journal: kernel, systemd, each unit, and the first line of each app.
+    """The start of a pod, from its journal: kernel, systemd, units, and the first line of each app.
 
-    Units are in the journal of a pod that was run with --debug. Raises `UserError` for what is no journal.
+    Of a pod that was run with `BOOT_PARAMETERS` these are the units that start when there is a journal. Raises
+    `UserError` for what is no journal.
     """
     try:
         output = process.run(["journalctl", "--directory", journal, "--output=json", "--all", "--no-pager"])
@@ -71,19 +76,35 @@ def boot_spans(journal: Path) -> tuple[Span, ...]:
 def _boot(entries: list[dict[str, Any]]) -> Iterator[Span]:
     starting: dict[str, float] = {}
     lines: set[str] = set()
-    first = min((time(entry) for entry in entries if entry.get("_TRANSPORT") != "kernel"), default=0.0)
-    yield Span("kernel", 0.0, first, "until the first program speaks")
+    yield from _phases(entries)
     for entry in entries:
-        unit, message = str(entry.get("UNIT", "")), str(entry.get("MESSAGE_ID", ""))
         name = str(entry.get("SYSLOG_IDENTIFIER", ""))
-        if message == _STARTING:
+        what, unit = _job(entry)
+        if what == "starting":
             starting.setdefault(unit, time(entry))
-        elif message == _STARTED and entry.get("JOB_RESULT", "done") == "done":
+        elif what == "started":
             begin = starting.get(unit, time(entry))
             yield Span(unit, begin, time(entry) - begin)
         elif entry.get("_TRANSPORT") == "stdout" and name not in lines:
             lines.add(name)
             yield Span(f"first line of {name}", time(entry), 0.0)
+
+
+def _phases(entries: list[dict[str, Any]]) -> Iterator[Span]:
+    """Kernel and systemd, as systemd itself says at the end; else the kernel until the first program speaks."""
+    for entry in entries:
+        if entry.get("MESSAGE_ID") == _FINISHED:
+            kernel, programs = (float(entry[name]) / 1e6 for name in ("KERNEL_USEC", "USERSPACE_USEC"))
+            yield Span("kernel", 0.0, kernel)
+            yield Span("systemd", kernel, programs, "until the last unit has started")
+            return
+    yield Span("kernel", 0.0, min(map(time, entries)), "until the first program speaks")
+
+
+def _job(entry: Mapping[str, Any]) -> tuple[str, str]:
+    """ "starting" or "started", and the unit; empty for what is about something else."""
+    kinds = {_STARTING: "starting", _STARTED: "started"}
+    return kinds.get(str(entry.get("MESSAGE_ID")), ""), str(entry.get("UNIT", ""))
 
 
 def time(entry: Mapping[str, Any]) -> float:

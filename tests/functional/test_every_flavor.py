@@ -112,8 +112,10 @@ def test_an_app_that_fails(image: Image, pod_of: PodMaker) -> None:
         assert (outcome.status, pod.status("fails")) == (7, "7"), outcome
         assert "I fail" in outcome.stdout
         if len(apps) > 1:
-            assert pod.status("sleeps") == "0"
-            assert "caught SIGTERM" in outcome.stdout
+            # It may not have come to its trap.
+            ended = pod.status("sleeps")
+            assert ended in {"0", "143"}
+            assert ("caught SIGTERM" in outcome.stdout) == (ended == "0")
         assert pod.call("gc").status == 0
 
 

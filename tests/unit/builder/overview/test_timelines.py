@@ -27,7 +27,6 @@ def test_steps_start_when_what_they_need_is_there() -> None:
 
 
 JOURNAL = """\
-{"__MONOTONIC_TIMESTAMP":"900000","_SOURCE_MONOTONIC_TIMESTAMP":"100000","_TRANSPORT":"kernel","MESSAGE":"Linux"}
 {"__MONOTONIC_TIMESTAMP":"910000","_SOURCE_MONOTONIC_TIMESTAMP":"500000","_TRANSPORT":"syslog","MESSAGE":"systemd"}
 {"__MONOTONIC_TIMESTAMP":"1000000","MESSAGE_ID":"7d4958e842da4a758f6c1cdc7b36dcc5","UNIT":"web.service"}
 {"__MONOTONIC_TIMESTAMP":"1500000","MESSAGE_ID":"39f53479d3a045ac8e11786248231fbf","UNIT":"web.service"}
@@ -36,10 +35,23 @@ JOURNAL = """\
 """
 
 
-def test_the_start_of_a_pod(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process, "run", lambda argv: JOURNAL)
+FINISHED = (
+    '{"__MONOTONIC_TIMESTAMP":"1900000","MESSAGE_ID":"b07a249cd024414a82dd00cd181378ff",'
+    '"KERNEL_USEC":"400000","USERSPACE_USEC":"1500000"}\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "phases"),
+    [
+        (JOURNAL, [Span("kernel", 0.0, 0.5)]),
+        (JOURNAL + FINISHED, [Span("kernel", 0.0, 0.4), Span("systemd", 0.4, 1.5)]),
+    ],
+)
+def test_the_start_of_a_pod(monkeypatch: pytest.MonkeyPatch, text: str, phases: list[Span]) -> None:
+    monkeypatch.setattr(process, "run", lambda argv: text)
     assert [Span(span.name, span.start, span.seconds) for span in boot_spans(Path("/x"))] == [
-        Span("kernel", 0.0, 0.5),
+        *phases,
         Span("web.service", 1.0, 0.5),
         Span("first line of web", 1.7, 0.0),
     ]
