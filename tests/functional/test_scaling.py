@@ -1,4 +1,4 @@
-"""Object files and compilations of other machines: redis and distcc, as docs/scaling.md sets them up."""
+"""Object files and compilations of other machines: ccache and distcc, as docs/scaling.md sets them up."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ import pytest
 from builder.config import BuildConfig
 from tests.functional.support.builds import TIMEOUT, Checkout, copy_source, seed_cache
 from tests.functional.support.programs import RunningProgram
+from tests.functional.test_remote_cache import python_server
 
 STEP = "kernel-compile-tiny-6.1"
 FLAVOR = """\
@@ -95,14 +96,24 @@ def statistics(folder: Path) -> dict[str, int]:
     return {name: int(value) for name, _, value in (line.partition("\t") for line in output.splitlines())}
 
 
-def test_object_files_in_redis(checkout: Checkout, tmp_path: Path) -> None:
-    need("ccache", "redis-server")
+@contextmanager
+def redis(place: Path) -> Iterator[str]:
+    need("redis-server")
+    place.mkdir()
     port = free_port()
-    store = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
-    with daemon(store, port, tmp_path / "redis.log"):
+    argv = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(place)]
+    with daemon(argv, port, place / "redis.log"):
+        yield f"redis://127.0.0.1:{port}"
+
+
+@pytest.mark.parametrize("storage", [redis, python_server], ids=["redis", "http"])
+def test_object_files_of_another_machine(
+    checkout: Checkout, tmp_path: Path, storage: Callable[[Path], AbstractContextManager[str]]
+) -> None:
+    need("ccache")
+    with storage(tmp_path / "storage") as url:
         for machine in ("one", "two"):
-            folder = tmp_path / machine
-            remote = {"CCACHE_DIR": str(folder), "CCACHE_REMOTE_STORAGE": f"redis://127.0.0.1:{port}"}
+            remote = {"CCACHE_DIR": str(tmp_path / machine), "CCACHE_REMOTE_STORAGE": url}
             compile_kernel(checkout, "ccache", remote)
             forget(checkout)
     first, second = statistics(tmp_path / "one"), statistics(tmp_path / "two")
