@@ -280,3 +280,18 @@ def test_a_gpg_that_is_not_there_is_named(config: BuildConfig, image: Path, monk
     monkeypatch.setenv("PATH", str(empty))
     with pytest.raises(UserError, match=r"gpg.* (not found|cannot be used)"):
         sign(image, config)
+
+
+def test_nobody_who_knows_the_passphrase(config: BuildConfig, tmp_path: Path) -> None:
+    """No file has it, and there is no agent that was told before, nor a way to ask."""
+    target = tmp_path / "image.aci"
+    target.write_bytes(b"image")
+    with scratch_home() as home:
+        (home / "gpg-agent.conf").write_text("pinentry-program /bin/false\n")
+        fingerprint = make_key(home, USER, passphrase="secret")
+        subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=True)
+        with pytest.raises(UserError, match="gpg cannot sign") as caught:
+            sign(target, replace(config, signing_key=fingerprint, gnupg_home=str(home)))
+        assert "the passphrase came from the agent" in caught.value.hint
+        assert agents_of(home) == []
+    assert not target.with_name("image.aci.asc").exists()
