@@ -18,7 +18,7 @@ _ADVISORY = re.compile(r"\bCVE-\d{4}-\d{4,}\b")
 def mended(lines: Iterable[str], since: str) -> tuple[str, ...]:
     """The identifiers in the entries of a changelog that are newer than a version, sorted.
 
-    None where the changelog does not know that version: what is older cannot be told from what is new.
+    Empty where the changelog does not know that version: what is older cannot be told from what is new.
     """
     found: set[str] = set()
     for line in lines:

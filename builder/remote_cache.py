@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from builder.cache import Entry, Record, Store
+from builder.cache import Entry, Record, Store, remove
 from builder.certificates import host_certificates
 from builder.digest import file_digest, tree_digest
 
@@ -65,7 +65,7 @@ class RemoteCache:
                 return store.land(partial, name, fingerprint, record)
         except _FAULTS as error:
             self._complain(f"{name} is not taken from the remote cache", error)
-        shutil.rmtree(partial, ignore_errors=True)
+        remove(partial)
         return None
 
     def push(self, entry: Entry, scratch: Path) -> None:

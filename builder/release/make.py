@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from builder.architecture import architecture
-from builder.cache import locked
+from builder.cache import locked, remove
 from builder.config import BuildConfig
 from builder.engine import REPORT_NAME
 from builder.errors import UserError
@@ -24,12 +24,9 @@ from builder.release import notes, packages, provenance, site, sums
 from builder.release.keys import merge_public_keys, release_key
 from builder.release.preconditions import Tagged, check
 from builder.release.twice import Built, build_twice
-from builder.release.verify import verify_folder
+from builder.release.verify import BILLS, verify_folder
 from builder.sbom.bill import read_bill
 from builder.sign import SIGNATURE_SUFFIX, SigningKey, sign_with
-
-BILLS = {".spdx.json": "spdx", ".cdx.json": "cyclonedx"}
-"""Suffix of a bill of materials -> the module of builder.sbom that renders it."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +72,9 @@ def make_release(config: BuildConfig, request: Request, console: Console, jobs: 
     with locked(config.builddir / ".release.lock", time.sleep), release_key(config, request.key_file) as key:
         # Where something fails it stays, with its logs, until the next attempt.
         work = config.builddir / "release"
-        shutil.rmtree(work, ignore_errors=True)
+        # And what was left of it where a removal was killed.
+        for place in (work, *config.builddir.glob(f".{work.name}.*.trash")):
+            remove(place)
         built = build_twice(config, tagged, work, console, jobs)
         partial = request.output / f".{tagged.tag}.partial"
         shutil.rmtree(partial, ignore_errors=True)
@@ -87,7 +86,7 @@ def make_release(config: BuildConfig, request: Request, console: Console, jobs: 
             partial.rename(target)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(work)
+        remove(work)
     return target
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -37,11 +36,6 @@ class Built:
         """The folder with the products and the record of the build."""
         return self.config.bindir_out
 
-    @property
-    def images(self) -> tuple[Path, ...]:
-        """The images, without the short names of some, sorted."""
-        return tuple(sorted(path for path in self.bin.glob("*.aci") if not path.is_symlink()))
-
 
 def build_twice(config: BuildConfig, tagged: Tagged, work: Path, console: Console, jobs: int) -> Built:
     """Build in `work`, twice and each time from nothing; the first build. Raises `UserError` where they differ."""
@@ -49,7 +43,7 @@ def build_twice(config: BuildConfig, tagged: Tagged, work: Path, console: Consol
     for name, processes in zip(_PLACES, (jobs, max(1, jobs // 2)), strict=True):
         place = work / name
         part = relocated(config, place)
-        _check_out(config.srcdir, tagged.commit, place, part.srcdir)
+        _check_out(config.srcdir, tagged.commit, part.srcdir)
         part.cache_dir.mkdir()
         # Each is checked against the lock's digest when it is taken.
         downloads = config.cache_dir / "downloads"
@@ -87,10 +81,9 @@ def relocated(config: BuildConfig, place: Path) -> BuildConfig:
     )
 
 
-def _check_out(repository: Path, commit: str, place: Path, target: Path) -> None:
-    shutil.rmtree(place, ignore_errors=True)
+def _check_out(repository: Path, commit: str, target: Path) -> None:
     target.mkdir(parents=True)
-    archive = place / "source.tar"
+    archive = target.with_suffix(".tar")
     process.run(["git", "-C", repository, "archive", f"--output={archive}", commit])
     safe_extract(archive, target)
     archive.unlink()

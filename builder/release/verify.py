@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from builder.aci.inspect import read_image
@@ -17,7 +18,8 @@ from builder.gpg import find_signer
 from builder.release import notes, provenance, site, sums
 from builder.sign import SIGNATURE_SUFFIX
 
-_BILLS = (".spdx.json", ".cdx.json")
+BILLS = MappingProxyType({".spdx.json": "spdx", ".cdx.json": "cyclonedx"})
+"""Suffix of a bill of materials -> the module of builder.sbom that renders it."""
 _MUST_BE_SIGNED = (".aci", ".tar.gz", ".whl", ".deb")
 
 
@@ -103,7 +105,7 @@ def _check_image(verdict: Verdict, path: Path, keys: Path, fingerprints: Collect
     digest = file_digest(path)
     provenance_of = partial(_provenance, path, digest, image.image_id, keys, fingerprints)
     _try(verdict, f"provenance of {path.name}", provenance_of)
-    for suffix in _BILLS:
+    for suffix in BILLS:
         _try(verdict, f"{path.name}{suffix}", partial(_bill, path, suffix, digest, image.packages))
 
 
@@ -127,7 +129,7 @@ def _bill(path: Path, suffix: str, digest: str, packages: Mapping[str, str]) -> 
     file = path.with_name(path.name + suffix)
     try:
         document = json.loads(file.read_text())
-        digests, versions = (_spdx if suffix == _BILLS[0] else _cyclonedx)(document)
+        digests, versions = (_spdx if BILLS[suffix] == "spdx" else _cyclonedx)(document)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"not a bill of materials: {error}") from error
     if digest not in digests:
