@@ -14,9 +14,14 @@ from tests.functional.support.programs import TIMEOUT, Outcome, RunningProgram
 
 
 class Rkt:
-    """`rkt` in `place`; with a stage1 image beside it, pods run with the accelerator `accel`. Raises `NotBuilt`."""
+    """`rkt` in `place`; with a stage1 image beside it, pods run with the accelerator `accel`.
 
-    def __init__(self, place: Path, stage1: Path | None = None, accel: str = "auto") -> None:
+    `program` is another one than that of the configured build. Raises `NotBuilt`.
+    """
+
+    def __init__(
+        self, place: Path, stage1: Path | None = None, accel: str = "auto", program: Path | None = None
+    ) -> None:
         self.place = place
         self.data = place / "rkt"
         self.local_config = place / "etc-rkt"
@@ -24,7 +29,7 @@ class Rkt:
         self.program = place / "bin/rkt"
         self.program.parent.mkdir(parents=True)
         # A copy: it looks for the image where it lies itself.
-        shutil.copy(_built(), self.program)
+        shutil.copy(program or _built(), self.program)
         if stage1 is not None:
             default = configured_build().default_stage1_name.rpartition("/")[2]
             (self.program.parent / f"{default}.aci").symlink_to(stage1)
