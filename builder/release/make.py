@@ -6,7 +6,7 @@ import importlib
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -46,6 +46,10 @@ class Request:
     further_keys: tuple[Path, ...] = ()
     """Public keys that are published besides: of releases before."""
 
+    def passphrase_of(self, config: BuildConfig) -> str:
+        """The file that was named here, else that of configure; empty where the agent has it, or asks."""
+        return self.passphrase_file or config.passphrase_file
+
 
 @dataclass(frozen=True)
 class _Published:
@@ -70,6 +74,7 @@ def make_release(config: BuildConfig, request: Request, console: Console, jobs: 
         raise UserError(f"{target} exists", hint="a release is made once: remove it to make it again")
     changes = notes.changes_of(config.srcdir / "CHANGELOG.md", config.flavors_version)
     with locked(config.builddir / ".release.lock", time.sleep), release_key(config, request.key_file) as key:
+        _rehearse(config, request, key, console)
         # Where something fails it stays, with its logs, until the next attempt.
         work = config.builddir / "release"
         # And what was left of it where a removal was killed.
@@ -90,6 +95,18 @@ def make_release(config: BuildConfig, request: Request, console: Console, jobs: 
     return target
 
 
+def _rehearse(config: BuildConfig, request: Request, key: SigningKey, console: Console) -> None:
+    """What would otherwise fail after two builds: that the key signs, and that what was named besides is of use."""
+    dict(_previous(request.previous, _published(config, Path())))
+    with tempfile.TemporaryDirectory(prefix="mkstage1-release-") as scratch:
+        sample = Path(scratch) / "release"
+        sample.write_bytes(b"")
+        signature = sign_with(sample, key, Path(scratch) / "key.asc", request.passphrase_of(config))
+        if signature.warning:
+            console.line(f"warning: {signature.warning}")
+        merge_public_keys((signature.public_key, *request.further_keys), sample)
+
+
 @dataclass(frozen=True)
 class _Release:
     built: Built
@@ -102,7 +119,7 @@ class _Release:
     def write(self) -> None:
         config = self.built.config
         version, names = config.flavors_version, []
-        images = tuple(_published(config, self.built))
+        images = tuple(_published(config, self.built.bin))
         for image in images:
             shutil.copyfile(image.origin, self.folder / image.file)
             self._sign(image.file)
@@ -137,7 +154,7 @@ class _Release:
 
     @property
     def _passphrase_file(self) -> str:
-        return self.request.passphrase_file or self.built.config.passphrase_file
+        return self.request.passphrase_of(self.built.config)
 
     def _papers(self, file: str) -> Iterator[str]:
         """Bills of materials and provenance of an image."""
@@ -193,7 +210,8 @@ class _Release:
         yield name
 
 
-def _published(config: BuildConfig, built: Built) -> Iterator[_Published]:
+def _published(config: BuildConfig, folder: Path) -> Iterator[_Published]:
+    """The images of a build, which are in `folder`."""
     several = len(config.architectures) > 1
     for flavor in Flavors.of(config.srcdir, config.flavors_path).load_all(config.flavors):
         for arch in config.architectures:
@@ -202,10 +220,10 @@ def _published(config: BuildConfig, built: Built) -> Iterator[_Published]:
                 base = variant.file.removesuffix(".aci").removesuffix(f"-{arch}" if several else "")
                 file = f"{base}-{config.flavors_version}-linux-{arch}.aci"
                 name = manifest_name(config, flavor)
-                yield _Published(file, built.bin / variant.file, name, base, arch, number == 0)
+                yield _Published(file, folder / variant.file, name, base, arch, number == 0)
 
 
-def _previous(folder: Path | None, images: tuple[_Published, ...]) -> Iterator[tuple[str, Path]]:
+def _previous(folder: Path | None, images: Iterable[_Published]) -> Iterator[tuple[str, Path]]:
     """The image of the release before that each follows. Raises `UserError` for a folder that has none of them."""
     if folder is None:
         return

@@ -24,19 +24,18 @@ from tests.functional.support.console import app_lines
 from tests.functional.support.images import Image, NotBuilt, find_aci, find_flavor, public_key
 from tests.functional.support.journal import wait_until
 from tests.functional.support.programs import TIMEOUT
-from tests.functional.support.rkt import Rkt
+from tests.functional.support.rkt import ORIGINAL, Rkt, needs_original
 from tests.support.netns import ask, host_namespace, interfaces, rules
 
-PROGRAM = os.environ.get("MKSTAGE1_RKT", "")
 UNSIGNED = "--insecure-options=image"
-pytestmark = pytest.mark.skipif(not PROGRAM, reason="MKSTAGE1_RKT does not name a binary of rkt 1.30")
+pytestmark = needs_original
 
 
 class Original(Rkt):
     """rkt 1.30, whose stage1 is the image under test."""
 
     def __init__(self, place: Path, stage1: Path, accel: str) -> None:
-        super().__init__(place, accel=accel, program=Path(PROGRAM))
+        super().__init__(place, accel=accel, program=ORIGINAL)
         self.aci, self.accel = stage1, accel
         self.stage1 = f"--stage1-path={stage1}"
         self.environment["RKT_EXPERIMENT_ATTACH"] = "true"

@@ -16,9 +16,11 @@ import pytest
 
 from builder.config import BuildConfig
 from builder.digest import file_digest
+from builder.gpg import stop_agent
 from tests.functional.support.builds import TIMEOUT, Checkout, copy_source
+from tests.functional.support.openpgp_card import PIN, Card, SecretKey, answers_pin, inserted
 from tests.functional.support.programs import Outcome, RunningProgram
-from tests.functional.support.rkt import Rkt
+from tests.functional.support.rkt import ORIGINAL, Rkt, needs_original
 from tests.support.image_server import content, serve
 from tests.support.openpgp import gpg, make_key, need_gpg, scratch_home
 
@@ -88,6 +90,8 @@ def project(tmp_path_factory: pytest.TempPathFactory, configured: BuildConfig) -
         made.git("commit", "--quiet", "--message=release")
         made.git("tag", f"v{VERSION}")
         made.configure("--locked")
+        # Not by `make release`, so that each test can run by itself.
+        assert checkout.make("release-tools").status == 0
         yield made
 
 
@@ -121,11 +125,12 @@ def test_what_is_in_it(release: Path) -> None:
     assert notes.startswith(f"# {VERSION}\n") and f"| `{FLY}` |" in notes
 
 
+@pytest.mark.parametrize("program", [None, pytest.param(ORIGINAL, marks=needs_original)], ids=["ours", "original"])
 def test_strangers_trust_and_fetch_by_name(
-    release: Path, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    release: Path, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: Path | None
 ) -> None:
     """The folder as it is, behind a web server for the domain that the images are named after."""
-    rkt = Rkt(tmp_path / "host")
+    rkt = Rkt(tmp_path / "host", program=program)
     with serve(tmp_path, monkeypatch) as site:
         for path in release.rglob("*"):
             name = str(path.relative_to(release))
@@ -274,12 +279,49 @@ def test_a_key_from_a_file_with_a_passphrase(project: Project, tmp_path: Path) -
     outcome = project.checkout.configure(*OPTIONS, "--locked")
     assert outcome.status == 0, outcome
     words = ("release", f"--output={tmp_path / 'out'}", f"--key-file={key}", f"--passphrase-file={passphrase}")
-    assert "gpg cannot sign" in project.run(*words, status=1).stderr
+    refused = project.run(*words, status=1)
+    assert "gpg cannot sign" in refused.stderr and "build v" not in refused.stdout
+    empty = f"--previous={tmp_path}"
+    refused = project.run(*words, empty, status=1)
+    assert "has none of these images" in refused.stderr and "build v" not in refused.stdout
     passphrase.write_text("open sesame\n")
     project.run(*words)
     assert "development key" in project.run("release", f"--output={tmp_path / 'other'}", status=1).stderr
     verified = project.run("release", "verify", f"--fingerprint={fingerprint}", str(tmp_path / f"out/v{VERSION}"))
     assert "CI <ci@example.com>" in verified.stdout
+
+
+def test_a_key_on_a_smart_card(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its secret half is in the card alone. The PIN is asked for by a program of the user's, or is in a file."""
+    with scratch_home() as maker, scratch_home() as home:
+        fingerprint = make_key(maker, "Card <card@example.com>")
+        card = Card(SecretKey.exported(maker, fingerprint))
+        gpg(home, "--import", stdin=gpg(maker, "--armor", "--export", fingerprint))
+        configured = ("--locked", f"--with-signing-key={fingerprint}", f"--with-gnupg-home={home}")
+        outcome = project.checkout.configure(*OPTIONS, *configured)
+        assert outcome.status == 1 and "has no such secret key" in outcome.stderr
+        with inserted(card, home, monkeypatch):
+            # An agent that works there does not know where this reader is.
+            stop_agent(home)
+            gpg(home, "--card-status")
+            outcome = project.checkout.configure(*OPTIONS, *configured)
+            assert outcome.status == 0, outcome
+            pin = tmp_path / "pin"
+            pin.write_text("654321\n")
+            refused = project.run("release", f"--output={tmp_path / 'out'}", f"--passphrase-file={pin}", status=1)
+            assert "Bad PIN" in refused.stderr and (card.signatures, card.wrong_pins) == (0, 1)
+            assert "build v" not in refused.stdout
+            pin.write_text(f"{PIN}\n")
+            project.run("release", f"--output={tmp_path / 'out'}", f"--passphrase-file={pin}")
+            answers_pin(home, PIN)
+            project.run("release", f"--output={tmp_path / 'again'}")
+        refused = project.run("release", f"--output={tmp_path / 'third'}", status=1)
+        assert "gpg cannot sign" in refused.stderr
+    # Images, programs, sums and provenance of two releases, and the trial before each.
+    assert card.signatures == 2 * (8 + 1)
+    for name in ("out", "again"):
+        folder = tmp_path / name / f"v{VERSION}"
+        assert "FAILED" not in project.run("release", "verify", f"--fingerprint={fingerprint}", str(folder)).stdout
 
 
 def test_a_key_that_was_replaced_and_revoked(release: Path, project: Project, tmp_path: Path) -> None:
