@@ -35,6 +35,18 @@ def control_group(line: str) -> tuple[str, str]:
     return os.path.join(CONTROL_GROUPS, folder).rstrip("/"), group
 
 
+def join_groups_of(process: int) -> None:
+    """Move this process into the control groups of another one, in each hierarchy that may be written to."""
+    with open(f"/proc/{process}/cgroup", encoding="utf-8") as file:
+        groups = ["".join(control_group(line)) for line in file]
+    for group in groups:
+        # Those of controllers that a container does not have are read-only there.
+        if os.access(group, os.W_OK):
+            # In a container Python finds no module of another encoding: its own root is elsewhere.
+            with open(f"{group}/cgroup.procs", "w", encoding="utf-8") as file:
+                file.write(str(os.getpid()))
+
+
 def _status(process: int) -> dict[str, str]:
     with open(f"/proc/{process}/status", encoding="utf-8", errors="replace") as file:
         pairs = (line.partition(":") for line in file)

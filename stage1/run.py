@@ -12,7 +12,7 @@ from stage1.app_root import prepare_root, root_settings
 from stage1.arguments import RunArguments, parse_run
 from stage1.attach.endpoints import endpoints_of, stream_service
 from stage1.channel.prepare import make_channel, remove_channel, serves_channel
-from stage1.container.groups import enter_groups
+from stage1.container.groups import delegated_group, enter_groups, make_room
 from stage1.container.network import make_namespace
 from stage1.container.nspawn import STATE, Container, in_own_groups, nspawn_command
 from stage1.errors import UserError, report
@@ -117,6 +117,8 @@ def run(front: int, words: Sequence[str], environment: Mapping[str, str]) -> Non
                 cover(STATE)
                 if in_own_groups():
                     enter_groups(pod.uuid, pod_directory)
+                elif group := delegated_group():
+                    make_room(group)
             pod_directory.write("pid", f"{front}\n")
         except OSError as error:
             raise UserError(f"cannot write the pod's files: {error.filename or IMAGE}: {error.strerror}") from error

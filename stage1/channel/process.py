@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from stage1.channel.frames import Kind, Request
 from stage1.executable import DEFAULT_PATH
 from stage1.pod import APPS_FOLDER
-from stage1.processes import control_group
+from stage1.processes import join_groups_of
 from stage1.syscalls import enter_namespace
 from stage1.units import ENVIRONMENT_FOLDER
 
@@ -67,7 +68,7 @@ def resize(terminal: int, rows: int, columns: int) -> None:
 
 
 def _become(request: Request, streams: tuple[int, int, int]) -> None:
-    status = NOT_EXECUTABLE
+    status, entered = NOT_EXECUTABLE, False
     try:
         if request.terminal:
             os.login_tty(streams[0])
@@ -79,12 +80,13 @@ def _become(request: Request, streams: tuple[int, int, int]) -> None:
             signal.signal(number, signal.SIG_DFL)
         environment = _environment(request)
         _enter(request.app)
+        entered = True
         os.execvpe(request.arguments[0], request.arguments, environment)
-    except FileNotFoundError as error:
-        status = NOT_FOUND
-        os.write(2, f"{request.arguments[0]}: {error.strerror}\n".encode(errors="replace"))
     except Exception as error:
-        os.write(2, f"{request.arguments[0]}: {error}\n".encode(errors="replace"))
+        reason = str(error)
+        if entered and isinstance(error, FileNotFoundError):
+            status, reason = NOT_FOUND, os.strerror(errno.ENOENT)
+        os.write(2, f"{request.arguments[0]}: {reason}\n".encode(errors="replace"))
     finally:
         os._exit(status)
 
@@ -117,14 +119,7 @@ def _enter(app: str) -> None:
         return
     root = os.open(f"/proc/{main}/root", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     namespace = os.open(f"/proc/{main}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-    with open(f"/proc/{main}/cgroup", encoding="utf-8") as file:
-        groups = ["".join(control_group(line)) for line in file]
-    for group in groups:
-        # Those of controllers that a container does not have are read-only there.
-        if os.access(group, os.W_OK):
-            # In a container Python finds no module of another encoding: its own root is elsewhere.
-            with open(f"{group}/cgroup.procs", "w", encoding="utf-8") as file:
-                file.write(str(os.getpid()))
+    join_groups_of(main)
     enter_namespace(namespace)
     os.fchdir(root)
     os.chroot(".")

@@ -1,7 +1,8 @@
-"""Control groups of a pod in a container, on a host whose init is not systemd.
+"""Control groups of a pod in a container, where systemd-nspawn has no scope made for it by the host's systemd.
 
-systemd keeps its services in two hierarchies: that of version 2, and on hosts of both versions one of its own. The
-group of a pod is below the one that the launcher is in.
+systemd keeps its services in two hierarchies: that of version 2, and on hosts of both versions one of its own. On a
+host whose init is another one, the group of a pod is below the one that the launcher is in. A service with
+`Delegate=yes` has a group that its processes may divide: the pod then is in it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ _SIZE = 1 << 16
 _PATIENCE = 10.0
 """Seconds in which processes that were killed have to be gone."""
 _OWN_HIERARCHY = "name=systemd"
+_DELEGATED = "trusted.delegate"
+"""Attribute that systemd gives the group of a unit with `Delegate=yes` (systemd's doc, "Control Group APIs")."""
+_FRONTS = "rkt"
+"""Group in that of a service."""
 
 
 def enter_groups(uuid: str, pod_directory: Tree) -> None:
@@ -44,6 +49,40 @@ def enter_groups(uuid: str, pod_directory: Tree) -> None:
                 processes.write(str(os.getpid()))
     except OSError as error:
         raise UserError(f"cannot make the pod's control group: {error.filename}: {error.strerror}") from error
+
+
+def delegated_group() -> str | None:
+    """The directory of the service's group that this process is in and may divide; None elsewhere."""
+    with open("/proc/self/cgroup", encoding="utf-8") as file:
+        found = list(filter(None, map(_hierarchy, file.read().splitlines())))
+    for root, own in found:
+        with suppress(OSError):
+            if own.endswith(".service") and os.getxattr(f"{root}{own}", _DELEGATED) == b"1":
+                return f"{root}{own}"
+    return None
+
+
+def make_room(group: str) -> None:
+    """Move others who are in a service's group, such as the pod's own process, into one below it.
+
+    A group passes its controllers on only where no process is in it itself (cgroups(7), "no internal processes"):
+    systemd-nspawn leaves it too. systemd removes what is below the group when the service has ended.
+
+    Raises `UserError`.
+    """
+    if not os.path.isfile(f"{group}/cgroup.controllers"):
+        # Of version 1, where there is no such rule.
+        return
+    below = f"{group}/{_FRONTS}"
+    try:
+        with suppress(FileExistsError):
+            os.mkdir(below)
+        for process in _members(group):
+            if process != os.getpid():
+                with suppress(ProcessLookupError), open(f"{below}/cgroup.procs", "w", encoding="ascii") as processes:
+                    processes.write(str(process))
+    except OSError as error:
+        raise UserError(f"cannot divide the service's control group: {error.filename}: {error.strerror}") from error
 
 
 def remove_groups(uuid: str, pod_directory: Tree) -> None:

@@ -13,7 +13,7 @@ from stage1.channel.frames import Request
 from stage1.channel.stream import Stream
 from stage1.errors import UserError
 from stage1.pod_process import pod_process
-from stage1.processes import children, number_inside
+from stage1.processes import children, join_groups_of, number_inside
 from stage1.syscalls import enter_namespace
 
 # The mount namespace comes last: it takes the host's /proc away.
@@ -29,12 +29,12 @@ def run_inside(request: Request, *, with_input: bool = True) -> int:
     The agent of virtual machines does it, in a process of its own for each session. A container that starts is waited
     for. Raises `UserError` where the pod does not run.
     """
-    places = _wait_for_places()
+    leader, places = _wait_for_places()
     ours, theirs = socket.socketpair()
     child = os.fork()
     if child == 0:
         ours.close()
-        _serve(places, theirs)
+        _serve(leader, places, theirs)
     theirs.close()
     for place in places:
         os.close(place)
@@ -45,11 +45,12 @@ def run_inside(request: Request, *, with_input: bool = True) -> int:
         return run_session(ours, request, with_input=with_input)
 
 
-def _wait_for_places() -> list[int]:
+def _wait_for_places() -> tuple[int, list[int]]:
     while True:
         process = pod_process()
         with suppress(FileNotFoundError, ProcessLookupError):
-            return _open_places(_leader(process))
+            leader = _leader(process)
+            return leader, _open_places(leader)
         time.sleep(_WAIT_SECONDS)
 
 
@@ -69,11 +70,14 @@ def _open_places(leader: int) -> list[int]:
     return [*namespaces, os.open(f"/proc/{leader}/root", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)]
 
 
-def _serve(places: list[int], connection: socket.socket) -> None:
+def _serve(leader: int, places: list[int], connection: socket.socket) -> None:
     """Enter the container, leave an agent there, and end: who enters a PID namespace is not in it, but its children
     are. The agent ends with the connection, and with what it has started."""
     status = 1
     try:
+        # From here: where the hierarchy is mounted with `nsdelegate`, as systemd does it, nobody who is in the
+        # container's namespace gets from a group outside into one of the container's (cgroups(7)).
+        join_groups_of(leader)
         *namespaces, root = places
         for namespace in namespaces:
             enter_namespace(namespace)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from stage1.container.groups import delegated_group
 from stage1.errors import UserError
 from stage1.hypervisor import Command
 
@@ -72,7 +73,7 @@ def nspawn_command(container: Container) -> Command:
         program,
         *(() if container.debug else ("--quiet",)),
         *("--settings=no", "--register=no", "--link-journal=no", "--resolv-conf=off", "--timezone=off"),
-        *(("--keep-unit",) if in_own_groups() or _in_service() else ()),
+        *(("--keep-unit",) if in_own_groups() or delegated_group() else ()),
         *(f"--machine=rkt-{container.uuid}", f"--hostname={container.hostname}", f"--uuid={container.uuid}"),
         f"--directory={container.image}",
         *(f"--setenv={variable}" for variable in (*_ENVIRONMENT, *(() if container.protect_paths else _UNPROTECTED))),
@@ -88,9 +89,3 @@ def nspawn_command(container: Container) -> Command:
 def _network(container: Container) -> tuple[str, ...]:
     # systemd-nspawn shows the wrong interfaces in /sys where it enters a namespace: it is started in it.
     return () if container.host_network or container.namespace is not None else ("--private-network",)
-
-
-def _in_service() -> bool:
-    """Whether a unit of the host's systemd started this pod, whose control group then is the pod's."""
-    with open("/proc/self/cgroup", encoding="utf-8") as file:
-        return any(line.rstrip("\n").endswith(".service") for line in file)

@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out the variants with KVM of tests that are marked `emulated`, where KVM would have to be emulated.
 
     $MKSTAGE1_EVERY_VARIANT asks for them there too. Tests that are marked `machine` make no sense in a container; those
-    marked `cgroup2` run in one on a host with control groups of version 2 besides.
+    marked `cgroup2` run in one on hosts with control groups of version 2 besides, with systemd as init and without.
     """
     _deselect(
         config,
@@ -48,7 +48,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     _deselect(
         config,
         items,
-        lambda item: not item.get_closest_marker("cgroup2") and variants.variant_of(item) == variants.CONTAINER_CGROUP2,
+        lambda item: not item.get_closest_marker("cgroup2") and _is_of_host(variants.variant_of(item)),
     )
     if variants.kvm_works() or os.environ.get("MKSTAGE1_EVERY_VARIANT"):
         return
@@ -57,6 +57,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items,
         lambda item: bool(item.get_closest_marker("emulated")) and variants.variant_of(item) in variants.WITH_KVM,
     )
+
+
+def _is_of_host(variant: Variant | None) -> bool:
+    return variant is not None and variant.host is not None
 
 
 def _deselect(config: pytest.Config, items: list[pytest.Item], unwanted: Callable[[pytest.Item], bool]) -> None:
@@ -94,12 +98,13 @@ def configured() -> BuildConfig:
         variants.QEMU_TCG,
         variants.CONTAINER,
         pytest.param(variants.CONTAINER_CGROUP2, marks=pytest.mark.slow),
+        pytest.param(variants.CONTAINER_SYSTEMD, marks=pytest.mark.slow),
         pytest.param(variants.QEMU_KVM, marks=pytest.mark.slow),
         pytest.param(variants.LKVM_KVM, marks=pytest.mark.slow),
     ],
 )
 def variant(request: pytest.FixtureRequest) -> Variant:
-    """Hypervisor and accelerator, or a container. See `Variant.in_outer_guest` for where its tests run."""
+    """Hypervisor and accelerator, or a container. See `Variant.outer_host` for where its tests run."""
     chosen: Variant = request.param
     return chosen
 

@@ -56,6 +56,7 @@ def leases(local_config: Path, network: str) -> list[str]:
     return sorted(path.name for path in (local_config / "leases" / network).glob("[0-9]*"))
 
 
+@pytest.mark.cgroup2
 def test_a_pod_is_reached_and_reaches_others_and_leaves_nothing(
     image: Image, pod_of: PodMaker, local_config: Path
 ) -> None:

@@ -90,6 +90,7 @@ def test_an_image_that_is_trusted_and_fetched_is_run_by_its_name(original: Origi
     assert app_lines(outcome.lines(), "probe") == ["probe is up"]
 
 
+@pytest.mark.cgroup2
 def test_a_running_pod_is_seen_entered_stopped_and_collected(original: Original, app: Path) -> None:
     saved = original.place / "uuid"
     flags = (original.stage1, "--net=none", f"--uuid-file-save={saved}")

@@ -37,6 +37,7 @@ def app(probe: Path, tmp_path: Path) -> Path:
     return aci.path
 
 
+@pytest.mark.cgroup2
 @pytest.mark.emulated
 def test_a_running_pod_is_seen_entered_stopped_and_collected(rkt: Rkt, app: Path) -> None:
     saved = rkt.place / "uuid"

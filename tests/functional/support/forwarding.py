@@ -23,7 +23,7 @@ from tests.functional.support.images import NotBuilt, compile_probe, unpack
 from tests.functional.support.outer import OuterGuest
 from tests.functional.support.outer_kernel import fetch
 from tests.functional.support.packages import Unavailable
-from tests.functional.support.variants import variant_of
+from tests.functional.support.variants import Host, variant_of
 
 START_TIMEOUT = 300.0
 TEST_TIMEOUT = 600.0
@@ -68,18 +68,22 @@ class Forwarder:
     def __init__(self, workdir: Workdir) -> None:
         self._shared = workdir
         self._worker: _Worker | None = None
+        self._host: Host | None = None
         self._losses: list[str] = []
         self._lost_in_a_row = 0
 
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
         variant = variant_of(item)
-        if variant is None or not variant.in_outer_guest:
+        if variant is None or variant.outer_host is None:
             return None
         try:
             unpack(variant.hypervisor, self._workdir)
             if "etcd" in getattr(item, "fixturenames", ()):
                 # Made here: the guest has no network.
                 etcd.build(self._workdir)
+            if variant.outer_host is not self._host:
+                self._close()
+                self._host = variant.outer_host
             if self._worker is None and self._lost_in_a_row < MAX_GUESTS:
                 self._worker = self._start(item.session)
         except NotBuilt:
@@ -99,23 +103,28 @@ class Forwarder:
             terminalreporter.write_line(loss)
 
     def pytest_sessionfinish(self) -> None:
+        self._close()
+
+    def _close(self) -> None:
         if self._worker is not None:
             self._worker.close()
+            self._worker = None
 
     @property
     def _workdir(self) -> Path:
         return self._shared.path
 
     def _start(self, session: pytest.Session) -> _Worker:
+        assert self._host is not None
         compile_probe(self._workdir)
         kernel = fetch(_kernel_cache(self._workdir))
-        files = sorted({str(item.path) for item in session.items if _is_forwarded(item)})
-        return _Worker(OuterGuest(kernel, _command(files, self._workdir), self._workdir / "outer"))
+        files = sorted({str(item.path) for item in session.items if _outer_host(item) is self._host})
+        return _Worker(OuterGuest(kernel, _command(files, self._workdir), self._workdir / "outer", self._host))
 
     def _run(self, item: pytest.Item) -> list[pytest.TestReport]:
         """Run a test in the guest, in a new one where the last was lost, and return its reports."""
         rest = item.session.items[item.session.items.index(item) + 1 :]
-        following = next((other.nodeid for other in rest if _is_forwarded(other)), None)
+        following = next((other.nodeid for other in rest if _outer_host(other) is self._host), None)
         while self._lost_in_a_row < MAX_GUESTS:
             if self._worker is None:
                 self._worker = self._start(item.session)
@@ -126,8 +135,7 @@ class Forwarder:
             except _Lost as error:
                 self._lost_in_a_row += 1
                 self._losses.append(f"{item.nodeid}: {error}\n{self._worker.guest.tail()}")
-                self._worker.close()
-                self._worker = None
+                self._close()
         return [
             pytest.TestReport(
                 nodeid=item.nodeid,
@@ -180,9 +188,9 @@ class _Worker:
         return json.loads(self._stream.readline())
 
 
-def _is_forwarded(item: pytest.Item) -> bool:
+def _outer_host(item: pytest.Item) -> Host | None:
     variant = variant_of(item)
-    return variant is not None and variant.in_outer_guest
+    return variant.outer_host if variant is not None else None
 
 
 def _kernel_cache(workdir: Path) -> Path:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tests.functional.support.outer_kernel import OuterKernel, make_initramfs
 from tests.functional.support.packages import Unavailable
+from tests.functional.support.variants import Host
 
 MEMORY = "3G"
 CPUS = 1
@@ -28,7 +29,7 @@ CHANNEL = "/dev/vport0p1"
 class OuterGuest:
     """A running outer guest. `channel` is a stream socket to the guest's device `CHANNEL`."""
 
-    def __init__(self, kernel: OuterKernel, command: str, directory: Path) -> None:
+    def __init__(self, kernel: OuterKernel, command: str, directory: Path, host: Host) -> None:
         """Start the guest; it runs the shell text `command`, and ends with it. `directory` takes its files."""
         qemu = shutil.which("qemu-system-x86_64")
         if qemu is None:
@@ -36,7 +37,7 @@ class OuterGuest:
         directory.mkdir(parents=True, exist_ok=True)
         self.console = directory / "console.log"
         initramfs = directory / "initramfs.gz"
-        make_initramfs(kernel, command, initramfs)
+        make_initramfs(kernel, command, initramfs, host)
         ours, theirs = socket.socketpair()
         with theirs, (directory / "qemu.log").open("wb") as log:
             self.process = subprocess.Popen(

@@ -13,7 +13,9 @@ from pathlib import Path
 from elftools.elf.elffile import ELFFile
 
 from tests.functional.support.packages import Unavailable, download, tool
+from tests.functional.support.variants import Host
 
+SYSTEMD = Path("/lib/systemd/systemd")
 META_PACKAGE = "linux-image-amd64"
 MODULES = (
     *("virtio_pci", "virtio_console", "virtio_rng", "9pnet_virtio", "9p", "overlay", "kvm-amd"),
@@ -36,12 +38,37 @@ mkdir -p /host/dev/pts /host/dev/shm
 mount -t devpts -o gid=5,mode=620,ptmxmode=666 devpts /host/dev/pts
 mount -t tmpfs -o mode=1777 tmpfs /host/dev/shm
 mount -t tmpfs -o mode=755,size=80% tmpfs /host/run
-mount -t cgroup2 cgroup2 /host/sys/fs/cgroup
-echo "+memory +cpu +pids" >/host/sys/fs/cgroup/cgroup.subtree_control
 mkdir -p /host/run/tmp /host/run/home
 cp /command /host/run/command
-exec switch_root /host /bin/sh -c 'sh /run/command; echo "outer: ended with status $?"; echo b >/proc/sysrq-trigger'
 """
+RUN = """/bin/sh -c '{command}; echo "outer: ended with status $?"; echo b >/proc/sysrq-trigger'"""
+START = {
+    Host.PLAIN: f"""\
+mount -t cgroup2 cgroup2 /host/sys/fs/cgroup
+echo "+memory +cpu +pids" >/host/sys/fs/cgroup/cgroup.subtree_control
+exec switch_root /host {RUN.format(command="sh /run/command")}
+""",
+    # Of systemd's own units the bus alone is started, without which it makes no scopes.
+    Host.SYSTEMD: f"""\
+units=/host/run/systemd/system
+for unit in dbus.service dbus.socket; do
+    mkdir -p "$units/$unit.d"
+    printf '[Unit]\\nDefaultDependencies=no\\n' >"$units/$unit.d/early.conf"
+done
+cat >"$units/outer.service" <<'END'
+[Unit]
+DefaultDependencies=no
+Requires=dbus.service
+After=dbus.service
+[Service]
+ExecStart={RUN.format(command="systemd-run --quiet --scope sh /run/command").replace("$", "$$")}
+StandardOutput=tty
+TTYPath=/dev/console
+END
+exec switch_root /host {SYSTEMD} --unit=outer.service --show-status=0
+""",
+}
+"""What `INIT` ends with."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +100,15 @@ def fetch(directory: Path) -> OuterKernel:
     return OuterKernel(image, modules)
 
 
-def make_initramfs(kernel: OuterKernel, command: str, target: Path) -> None:
-    """Write an initramfs that runs the shell text `command` in the 9p share "host", mounted read-only as root."""
+def make_initramfs(kernel: OuterKernel, command: str, target: Path, host: Host) -> None:
+    """Write an initramfs that runs the shell text `command` in the 9p share "host", mounted read-only as root.
+
+    Raises `Unavailable` where a program is missing.
+    """
     busybox = tool("busybox")
+    if host is Host.SYSTEMD:
+        for program in (str(SYSTEMD), "systemd-run", "dbus-daemon"):
+            tool(program)
     cpio = tool("cpio")
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
@@ -87,7 +120,7 @@ def make_initramfs(kernel: OuterKernel, command: str, target: Path) -> None:
             shutil.copy(module, root / "modules")
         (root / "modules/order").write_text("".join(f"{module.name}\n" for module in order))
         (root / "command").write_text(command)
-        (root / "init").write_text(INIT)
+        (root / "init").write_text(INIT + START[host])
         (root / "init").chmod(0o755)
         names = "\n".join(sorted(str(path.relative_to(root)) for path in root.rglob("*")))
         archive = subprocess.run(

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 import pytest
+
+
+class Host(StrEnum):
+    """What the outer guest is, which has control groups of version 2 alone."""
+
+    PLAIN = "cgroup2"
+    """A host whose init starts one program."""
+    SYSTEMD = "systemd"
+    """A host whose init is systemd; that program has a scope, as the session of somebody who is logged in."""
 
 
 @dataclass(frozen=True)
@@ -15,25 +25,27 @@ class Variant:
 
     hypervisor: str
     accel: str
-    cgroup2: bool = False
-    """The container is in the outer guest, a host with control groups of version 2 alone."""
+    host: Host | None = None
+    """Of a container that is in the outer guest."""
 
     def __str__(self) -> str:
         if self.accel:
             return f"{self.hypervisor}-{self.accel}"
-        return "container-cgroup2" if self.cgroup2 else "container"
+        return f"container-{self.host}" if self.host else "container"
 
     @property
-    def in_outer_guest(self) -> bool:
-        """Its tests cannot run on this machine, but in the outer guest."""
-        return self.cgroup2 or (self.accel == "kvm" and not kvm_works())
+    def outer_host(self) -> Host | None:
+        """What the outer guest is where its tests cannot run on this machine."""
+        needs_kvm = self.accel == "kvm" and not kvm_works()
+        return Host.PLAIN if needs_kvm else self.host
 
 
 QEMU_TCG = Variant("qemu", "tcg")
 QEMU_KVM = Variant("qemu", "kvm")
 LKVM_KVM = Variant("lkvm", "kvm")
 CONTAINER = Variant("nspawn", "")
-CONTAINER_CGROUP2 = Variant("nspawn", "", cgroup2=True)
+CONTAINER_CGROUP2 = Variant("nspawn", "", Host.PLAIN)
+CONTAINER_SYSTEMD = Variant("nspawn", "", Host.SYSTEMD)
 WITH_KVM = (QEMU_KVM, LKVM_KVM)
 
 

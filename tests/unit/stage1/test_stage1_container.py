@@ -14,7 +14,7 @@ import pytest
 
 from stage1 import processes
 from stage1.channel.frames import Request
-from stage1.container.groups import FILE, enter_groups, remove_groups
+from stage1.container.groups import FILE, delegated_group, enter_groups, make_room, remove_groups
 from stage1.container.inside import run_inside
 from stage1.container.nspawn import Container, nspawn_command
 from stage1.errors import UserError
@@ -85,6 +85,24 @@ def test_groups_are_entered_and_removed_with_all_below(tmp_path: Path) -> None:
     for _ in range(2):
         remove_groups(UUID, Tree(str(tmp_path)))
         assert not any(group.exists() for group in made)
+
+
+def test_the_group_of_a_service_is_left_by_others(tmp_path: Path) -> None:
+    """Of version 2, where a group with processes of its own cannot pass its controllers on; of version 1 it can."""
+    members = tmp_path / "cgroup.procs"
+    members.write_text(f"{os.getpid()}\n17\n")
+    make_room(str(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["cgroup.procs"]
+    (tmp_path / "cgroup.controllers").touch()
+    for _ in range(2):
+        make_room(str(tmp_path))
+        assert (tmp_path / "rkt/cgroup.procs").read_text() == "17"
+
+
+def test_nobody_has_divided_the_group_of_the_tests() -> None:
+    """Not in a service, or in one without Delegate=yes: systemd-nspawn asks for a scope."""
+    group = delegated_group()
+    assert group is None or group.endswith(".service")
 
 
 def test_groups_with_processes_that_are_still_there(tmp_path: Path) -> None:

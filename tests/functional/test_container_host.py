@@ -1,0 +1,86 @@
+"""Containers on a host whose init is systemd: whose control groups they are in, and that nothing of them stays."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from builder.aci.archive import Compression
+from builder.aci.build import App, app_manifest, build_aci
+from tests.functional.support import variants
+from tests.functional.support.console import app_lines
+from tests.functional.support.journal import wait_until
+from tests.functional.support.programs import RunningProgram
+from tests.functional.support.rkt import Rkt
+
+pytestmark = [
+    pytest.mark.cgroup2,
+    pytest.mark.parametrize("variant", [variants.CONTAINER_SYSTEMD], ids=str, indirect=True),
+]
+
+LIMITS = ("cat", "/sys/fs/cgroup/system.slice/probe.service/memory.max", "cat", "/proc/self/cgroup")
+LIMITED = ["line [67108864]", "line [0::/system.slice/probe.service]"]
+# Nothing that units depend on by default is started there.
+SERVICE = ("systemd-run", "--quiet", "--wait", "--pipe", "--collect", "--property=DefaultDependencies=no")
+
+
+@pytest.fixture
+def app(probe: Path, tmp_path: Path) -> Path:
+    root = tmp_path / "root"
+    (root / "bin").mkdir(parents=True)
+    shutil.copy(probe, root / "bin/probe")
+    manifest = app_manifest(App("example.com/probe", exec=("/bin/probe",)))
+    return build_aci(
+        tmp_path / "probe.aci", manifest, directories=[root], debs=[], epoch=0, compression=Compression.NONE
+    ).path
+
+
+def units() -> list[str]:
+    """Units of pods, and what ran by systemd-run."""
+    argv = ["systemctl", "list-units", "--all", "--plain", "--no-legend", "rkt-*", "pods-*"]
+    return subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
+
+
+def run(rkt: Rkt, app: Path, *prefix: str) -> list[str]:
+    """What a pod with a limit says that was started with a prefix before its words."""
+    words = ("--insecure-options=image", "run", "--net=none", app, "--memory=64Mi", "--", *LIMITS, "exit", "7")
+    with RunningProgram([*prefix, *rkt.argv(*words)], cwd=rkt.place, env=os.environ) as running:
+        outcome = running.wait()
+    assert outcome.status == 7, outcome
+    return app_lines(outcome.lines(), "probe")
+
+
+@pytest.mark.parametrize("delegate", ["yes", "no"])
+def test_a_pod_of_a_service(rkt: Rkt, app: Path, delegate: str) -> None:
+    """Its limits hold, in the service's own group as in a scope."""
+    prefix = (*SERVICE, "--unit=pods-one.service", f"--property=Delegate={delegate}")
+    assert run(rkt, app, *prefix) == LIMITED
+    assert units() == []
+
+
+@pytest.mark.parametrize("delegate", ["yes", "no"])
+def test_a_service_that_is_stopped(rkt: Rkt, app: Path, delegate: str) -> None:
+    """Its pod ends with it, and nothing of the pod stays."""
+    prefix = (*SERVICE, "--unit=pods-two.service", f"--property=Delegate={delegate}")
+    words = ("--insecure-options=image", "run", "--net=none", app, "--", "say", "up", "sleep", "3600")
+    with RunningProgram([*prefix, *rkt.argv(*words)], cwd=rkt.place, env=os.environ) as running:
+        running.wait_for("up")
+        (pod,) = rkt.decoded("list")
+        entered = rkt("enter", pod["name"], "/bin/probe", "cat", "/proc/self/cgroup")
+        assert entered.lines() == LIMITED[1:]
+        assert any("pods-two" in unit for unit in units())
+        subprocess.run(["systemctl", "stop", "pods-two.service"], check=True)
+        running.wait()
+    assert "state=exited" in rkt("status", "--wait", pod["name"]).lines()
+    rkt("rm", pod["name"])
+    wait_until(lambda: units() == [])
+    assert list(Path("/sys/fs/cgroup").rglob(f"*{pod['name']}*")) == []
+
+
+def test_a_pod_of_somebody_who_is_logged_in(rkt: Rkt, app: Path) -> None:
+    assert run(rkt, app) == LIMITED
+    assert units() == []
