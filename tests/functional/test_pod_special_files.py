@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.functional.support import variants
 from tests.functional.support.console import app_lines
 from tests.functional.support.images import Image
 from tests.functional.support.pods import App, PodMaker
@@ -88,3 +89,14 @@ def test_kind_mode_and_owner_are_real_on_the_host(run: Run) -> None:
         "volume": ("srwxr-xr-x", 0, 0),
         "user": ("srwxrwxrwx", USER, GROUP),
     }
+
+
+# qemu's 9p server goes by names before 10.1.
+@pytest.mark.parametrize("variant", [variants.LKVM_KVM, variants.CONTAINER], ids=str, indirect=True)
+def test_a_file_that_is_open_is_cut_and_not_what_has_its_name_now(image: Image, pod_of: PodMaker) -> None:
+    with pod_of(image, [App("one", ("/bin/probe", "cut", "/file", "/other"))]) as pod:
+        pod.app_file("one", "file").write_text("old")
+        pod.app_file("one", "other").write_text("new content")
+        outcome = pod.run()
+        assert app_lines(outcome.lines(), "one") == ["cut /file ok"], outcome
+        assert pod.app_file("one", "file").read_text() == "new content"

@@ -210,7 +210,8 @@ def _command(files: list[str], workdir: Path) -> str:
     argv = [
         *("env", *(f"{name}={value}" for name, value in env.items())),
         *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "tests.functional.support.worker"),
-        *("--basetemp=/run/pytest", *files),
+        # In memory: what a test leaves there goes with it.
+        *("--basetemp=/run/pytest", "--override-ini=tmp_path_retention_policy=failed", *files),
     ]
     return f"cd {shlex.quote(str(SRCDIR))} && exec {shlex.join(argv)}"
 

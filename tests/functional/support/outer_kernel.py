@@ -21,6 +21,7 @@ MODULES = (
     *("virtio_pci", "virtio_console", "virtio_rng", "9pnet_virtio", "9p", "overlay", "kvm-amd"),
     *("tun", "bridge", "veth", "macvtap"),
     *("crc32c_generic", "nft_chain_nat", "nft_nat", "nft_masq", "nft_ct", "nft_fib_ipv4"),
+    *("nft_compat", "xt_addrtype", "xt_nat", "xt_MASQUERADE", "xt_tcpudp", "xt_conntrack", "xt_comment", "xt_mark"),
 )
 """What the outer guest needs and Debian's kernel has as modules; the modules that these depend on come along."""
 

@@ -276,6 +276,16 @@ static void say_result(const char *what, const char *path, int result)
 	printf("%s %s %s\n", what, path, result < 0 ? strerror(errno) : "ok");
 }
 
+/* Cut a file by its descriptor, after another one has taken its name. */
+static void cut_replaced(const char *path, const char *other)
+{
+	int fd = open(path, O_RDWR);
+	if (fd < 0 || rename(other, path) < 0)
+		die(path);
+	say_result("cut", path, ftruncate(fd, 1));
+	close(fd);
+}
+
 /* Serves on a socket with a name, and passes a byte through it. */
 static void try_socket(const char *path)
 {
@@ -450,6 +460,9 @@ int main(int argc, char **argv)
 		} else if (!strcmp(command, "rename")) {
 			const char *path = operand(&word);
 			say_result("rename", path, rename(path, operand(&word)));
+		} else if (!strcmp(command, "cut")) {
+			const char *path = operand(&word);
+			cut_replaced(path, operand(&word));
 		} else if (!strcmp(command, "unmount")) {
 			const char *path = operand(&word);
 			say_result("unmount", path, umount2(path, MNT_DETACH));
