@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import shutil
 import subprocess
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -22,6 +25,8 @@ pytestmark = [
     pytest.mark.parametrize("variant", [variants.CONTAINER_SYSTEMD], ids=str, indirect=True),
 ]
 
+ROOT = Path(__file__).resolve().parents[2]
+UNIT = Path("/run/systemd/system/pods-documented.service")
 LIMITS = ("cat", "/sys/fs/cgroup/system.slice/probe.service/memory.max", "cat", "/proc/self/cgroup")
 LIMITED = ["line [67108864]", "line [0::/system.slice/probe.service]"]
 # Nothing that units depend on by default is started there.
@@ -39,10 +44,13 @@ def app(probe: Path, tmp_path: Path) -> Path:
     ).path
 
 
+def systemctl(*words: str) -> str:
+    return subprocess.run(["systemctl", *words], check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
 def units() -> list[str]:
     """Units of pods, and what ran by systemd-run."""
-    argv = ["systemctl", "list-units", "--all", "--plain", "--no-legend", "rkt-*", "pods-*"]
-    return subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
+    return systemctl("list-units", "--all", "--plain", "--no-legend", "rkt-*", "pods-*").splitlines()
 
 
 def run(rkt: Rkt, app: Path, *prefix: str) -> list[str]:
@@ -73,7 +81,7 @@ def test_a_service_that_is_stopped(rkt: Rkt, app: Path, delegate: str) -> None:
         entered = rkt("enter", pod["name"], "/bin/probe", "cat", "/proc/self/cgroup")
         assert entered.lines() == LIMITED[1:]
         assert any("pods-two" in unit for unit in units())
-        subprocess.run(["systemctl", "stop", "pods-two.service"], check=True)
+        systemctl("stop", "pods-two.service")
         running.wait()
     assert "state=exited" in rkt("status", "--wait", pod["name"]).lines()
     rkt("rm", pod["name"])
@@ -84,3 +92,36 @@ def test_a_service_that_is_stopped(rkt: Rkt, app: Path, delegate: str) -> None:
 def test_a_pod_of_somebody_who_is_logged_in(rkt: Rkt, app: Path) -> None:
     assert run(rkt, app) == LIMITED
     assert units() == []
+
+
+def test_the_unit_of_the_documentation(rkt: Rkt, app: Path) -> None:
+    """With this rkt and this image in place of the installed ones: it starts, and ends in order."""
+    text = (ROOT / "docs/rkt.md").read_text().partition("## Pods as services")[2]
+    unit = textwrap.dedent(re.findall(r"(?:^(?:    .*)?\n)+", text, flags=re.MULTILINE)[1])
+    image = f"--insecure-options=image --net=none {app} -- say up trap sleep 3600"
+    for old, new in (
+        ("/usr/bin/rkt ", f"{shlex.join(rkt.argv())} "),
+        ("example.com/etcd:v3.4.23", image),
+        ("/run/etcd.uuid", str(rkt.place / "uuid")),
+        ("[Unit]\n", "[Unit]\nDefaultDependencies=no\n"),
+    ):
+        assert old in unit
+        unit = unit.replace(old, new)
+    UNIT.write_text(unit)
+    try:
+        systemctl("daemon-reload")
+        systemctl("start", UNIT.name)
+        wait_until(lambda: (rkt.place / "uuid").exists())
+        uuid = (rkt.place / "uuid").read_text()
+        rkt("status", "--wait-ready", uuid)
+        (listed,) = rkt.decoded("list")
+        assert listed["state"] == "running"
+        systemctl("stop", UNIT.name)
+        assert systemctl("show", "--property=Result,SubState", "--value", UNIT.name).split() == ["success", "dead"]
+        # It has ended by itself: the signal interrupts its sleep.
+        assert {"state=exited garbage", "app-probe=0"} <= set(rkt("status", uuid).lines())
+    finally:
+        UNIT.unlink()
+        systemctl("daemon-reload")
+    rkt("gc", "--grace-period=0s")
+    assert rkt("list", "--no-legend").stdout == ""
