@@ -14,7 +14,7 @@ import pytest
 
 from stage1 import processes
 from stage1.channel.frames import Request
-from stage1.container.groups import FILE, delegated_group, enter_groups, make_room, remove_groups
+from stage1.container.groups import FILE, enter_groups, make_room, remove_groups
 from stage1.container.inside import run_inside
 from stage1.container.nspawn import Container, nspawn_command
 from stage1.errors import UserError
@@ -97,12 +97,6 @@ def test_the_group_of_a_service_is_left_by_others(tmp_path: Path) -> None:
     for _ in range(2):
         make_room(str(tmp_path))
         assert (tmp_path / "rkt/cgroup.procs").read_text() == "17"
-
-
-def test_nobody_has_divided_the_group_of_the_tests() -> None:
-    """Not in a service, or in one without Delegate=yes: systemd-nspawn asks for a scope."""
-    group = delegated_group()
-    assert group is None or group.endswith(".service")
 
 
 def test_groups_with_processes_that_are_still_there(tmp_path: Path) -> None:
