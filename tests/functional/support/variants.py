@@ -26,18 +26,17 @@ class Variant:
     hypervisor: str
     accel: str
     host: Host | None = None
-    """Of a container that is in the outer guest."""
+    """Of a pod that is in the outer guest wherever the tests run."""
 
     def __str__(self) -> str:
-        if self.accel:
-            return f"{self.hypervisor}-{self.accel}"
-        return f"container-{self.host}" if self.host else "container"
+        kind = (self.hypervisor, self.accel) if self.accel else ("container",)
+        return "-".join((*kind, *((self.host,) if self.host else ())))
 
     @property
     def outer_host(self) -> Host | None:
         """What the outer guest is where its tests cannot run on this machine."""
         needs_kvm = self.accel == "kvm" and not kvm_works()
-        return Host.PLAIN if needs_kvm else self.host
+        return self.host or (Host.PLAIN if needs_kvm else None)
 
 
 QEMU_TCG = Variant("qemu", "tcg")
@@ -46,6 +45,7 @@ LKVM_KVM = Variant("lkvm", "kvm")
 CONTAINER = Variant("nspawn", "")
 CONTAINER_CGROUP2 = Variant("nspawn", "", Host.PLAIN)
 CONTAINER_SYSTEMD = Variant("nspawn", "", Host.SYSTEMD)
+QEMU_SYSTEMD = Variant("qemu", "kvm", Host.SYSTEMD)
 WITH_KVM = (QEMU_KVM, LKVM_KVM)
 
 

@@ -1,4 +1,4 @@
-"""Containers on a host whose init is systemd: whose control groups they are in, and that nothing of them stays."""
+"""Pods on a host whose init is systemd: whose control groups they are in, and that nothing of them stays."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from tests.functional.support.journal import wait_until
 from tests.functional.support.programs import RunningProgram
 from tests.functional.support.rkt import Rkt
 
-pytestmark = [
-    pytest.mark.cgroup2,
-    pytest.mark.parametrize("variant", [variants.CONTAINER_SYSTEMD], ids=str, indirect=True),
-]
+pytestmark = pytest.mark.cgroup2
+containers = pytest.mark.parametrize("variant", [variants.CONTAINER_SYSTEMD], ids=str, indirect=True)
+every_pod = pytest.mark.parametrize(
+    "variant", [variants.CONTAINER_SYSTEMD, variants.QEMU_SYSTEMD], ids=str, indirect=True
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 UNIT = Path("/run/systemd/system/pods-documented.service")
@@ -62,6 +63,7 @@ def run(rkt: Rkt, app: Path, *prefix: str) -> list[str]:
     return app_lines(outcome.lines(), "probe")
 
 
+@containers
 @pytest.mark.parametrize("delegate", ["yes", "no"])
 def test_a_pod_of_a_service(rkt: Rkt, app: Path, delegate: str) -> None:
     """Its limits hold, in the service's own group as in a scope."""
@@ -70,6 +72,7 @@ def test_a_pod_of_a_service(rkt: Rkt, app: Path, delegate: str) -> None:
     assert units() == []
 
 
+@containers
 @pytest.mark.parametrize("delegate", ["yes", "no"])
 def test_a_service_that_is_stopped(rkt: Rkt, app: Path, delegate: str) -> None:
     """Its pod ends with it, and nothing of the pod stays."""
@@ -89,11 +92,13 @@ def test_a_service_that_is_stopped(rkt: Rkt, app: Path, delegate: str) -> None:
     assert list(Path("/sys/fs/cgroup").rglob(f"*{pod['name']}*")) == []
 
 
+@containers
 def test_a_pod_of_somebody_who_is_logged_in(rkt: Rkt, app: Path) -> None:
     assert run(rkt, app) == LIMITED
     assert units() == []
 
 
+@every_pod
 def test_the_unit_of_the_documentation(rkt: Rkt, app: Path) -> None:
     """With this rkt and this image in place of the installed ones: it starts, and ends in order."""
     text = (ROOT / "docs/rkt.md").read_text().partition("## Pods as services")[2]
