@@ -10,6 +10,7 @@ import ctypes
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from builder.errors import UserError
@@ -19,6 +20,15 @@ _CLONE_NEWNS = 0x00020000
 _CLONE_NEWUSER = 0x10000000
 _EVERYBODY = ["0", "0", "4294967295"]
 _FAILED = 255
+SETTINGS = Path("/proc/sys")
+"""Where the kernel shows them."""
+# Debian's kernels have the second, Ubuntu's the third.
+_SWITCHES = (
+    ("user.max_user_namespaces", "0", "65536"),
+    ("kernel.unprivileged_userns_clone", "0", "1"),
+    ("kernel.apparmor_restrict_unprivileged_userns", "1", "0"),
+)
+"""Settings, the value that forbids, and one that allows."""
 
 
 def is_unprivileged() -> bool:
@@ -55,8 +65,17 @@ def enter_own() -> None:
     except OSError as error:
         raise UserError(
             f"cannot create a user namespace: {error.strerror}",
-            hint="run as root, or let users create user namespaces (sysctl user.max_user_namespaces)",
+            hint=f"run as root, or let users create user namespaces ({_what_forbids()})",
         ) from error
+
+
+def _what_forbids() -> str:
+    """The setting of the kernel by which this host keeps users from having namespaces, as a command that changes it."""
+    for name, forbids, allows in _SWITCHES:
+        with suppress(OSError):
+            if (SETTINGS / name.replace(".", "/")).read_text().strip() == forbids:
+                return f"sysctl {name}={allows}"
+    return "sysctl user.max_user_namespaces"
 
 
 def join(pid: int) -> None:
