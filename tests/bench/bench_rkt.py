@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import statistics
 import sys
 import time
@@ -22,10 +21,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from builder.aci.archive import Compression
-from builder.aci.build import App, app_manifest, build_aci
+from builder.aci.build import App
 from tests.bench.bench_boot import LINE, parse_options, time_boot, unpacked_image
-from tests.functional.support.images import compile_probe, find_aci
+from tests.functional.support.images import compile_probe, find_aci, pack_probe
 from tests.functional.support.rkt import Rkt
 
 GOAL = 1.15
@@ -60,12 +58,8 @@ def main() -> None:
 
 def make_app(place: Path) -> Path:
     """An image of the app that bench_boot starts."""
-    root = place / "app"
-    (root / "bin").mkdir(parents=True)
-    shutil.copy(compile_probe(place), root / "bin/probe")
-    manifest = app_manifest(App("example.com/one", exec=("/bin/probe", "say", LINE, "sleep", "3600")))
-    aci = build_aci(place / "one.aci", manifest, directories=[root], debs=[], epoch=0, compression=Compression.GZIP)
-    return aci.path
+    app = App("example.com/one", ("/bin/probe", "say", LINE, "sleep", "3600"))
+    return pack_probe(compile_probe(place), app, place / "one.aci")
 
 
 def time_run(rkt: Rkt, app: Path, *, idle: bool = False) -> tuple[float, Memory | None]:

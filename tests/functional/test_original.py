@@ -9,7 +9,6 @@ import gzip
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -17,11 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from builder.aci.archive import Compression
-from builder.aci.build import App, app_manifest, build_aci
+from builder.aci.build import App
 from stage0.mounts import mounted_below, unmount_below
 from tests.functional.support.console import app_lines
-from tests.functional.support.images import Image, NotBuilt, find_aci, find_flavor, public_key
+from tests.functional.support.images import Image, NotBuilt, find_aci, find_flavor, pack_probe, public_key
 from tests.functional.support.journal import wait_until
 from tests.functional.support.programs import TIMEOUT
 from tests.functional.support.rkt import ORIGINAL, Rkt, needs_original
@@ -55,20 +53,10 @@ def original(image: Image, workdir: Path, tmp_path: Path) -> Iterator[Original]:
 @pytest.fixture
 def app(probe: Path, tmp_path: Path) -> Path:
     """An image with the probe, which says that it is there and does then what its arguments say."""
-    program = tmp_path / "root/bin/probe"
-    program.parent.mkdir(parents=True)
-    shutil.copy(probe, program)
-    manifest = app_manifest(
-        App(
-            "example.com/probe",
-            exec=("/bin/probe", "say", "probe is up"),
-            environment={"FROM": "the image"},
-            ports=({"name": "http", "protocol": "tcp", "port": 80, "count": 1, "socketActivated": False},),
-        )
-    )
-    target = tmp_path / "probe.aci"
-    build_aci(target, manifest, directories=[tmp_path / "root"], debs=[], epoch=0, compression=Compression.GZIP)
-    return target
+    http = {"name": "http", "protocol": "tcp", "port": 80, "count": 1, "socketActivated": False}
+    words = ("/bin/probe", "say", "probe is up")
+    app = App("example.com/probe", words, environment={"FROM": "the image"}, ports=(http,))
+    return pack_probe(probe, app, tmp_path / "probe.aci")
 
 
 def test_an_image_that_is_trusted_and_fetched_is_run_by_its_name(original: Original, app: Path, image: Image) -> None:

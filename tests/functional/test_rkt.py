@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -11,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from builder.aci.archive import Compression
-from builder.aci.build import App, app_manifest, build_aci
+from builder.aci.build import App
 from stage0.mounts import mounted_below
 from tests.functional.support.console import app_lines
-from tests.functional.support.images import NotBuilt, find_aci
+from tests.functional.support.images import NotBuilt, find_aci, pack_probe
 from tests.functional.support.programs import TIMEOUT, RunningProgram
 from tests.functional.support.rkt import Rkt
 
@@ -27,14 +25,8 @@ UNSIGNED = "--insecure-options=image"
 @pytest.fixture
 def app(probe: Path, tmp_path: Path) -> Path:
     """An image with the probe, which says that it is there and does then what its arguments say."""
-    root = tmp_path / "root"
-    (root / "bin").mkdir(parents=True)
-    shutil.copy(probe, root / "bin/probe")
-    manifest = app_manifest(App("example.com/probe", exec=("/bin/probe", "say", "probe is up")))
-    aci = build_aci(
-        tmp_path / "probe.aci", manifest, directories=[root], debs=[], epoch=0, compression=Compression.NONE
-    )
-    return aci.path
+    app = App("example.com/probe", ("/bin/probe", "say", "probe is up"))
+    return pack_probe(probe, app, tmp_path / "probe.aci")
 
 
 @pytest.mark.cgroup2

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from builder.aci.archive import Compression
-from builder.aci.build import App, app_manifest, build_aci
+from builder.aci.build import App
 from stage0.mounts import mounted_below, unmount_below
-from tests.functional.support.images import NotBuilt, find_flavor
+from tests.functional.support.images import NotBuilt, find_flavor, pack_probe
 from tests.functional.support.programs import RunningProgram
 from tests.functional.support.rkt import Rkt
 from tests.support.image_server import Site, content, serve
@@ -41,14 +39,12 @@ def rkt(workdir: Path, tmp_path: Path) -> Iterator[Rkt]:
 def site(probe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """Signed images: one that is everybody's, and one of each process."""
     need_gpg()
-    root = tmp_path / "root/bin"
-    root.mkdir(parents=True)
-    shutil.copy(probe, root)
     with scratch_home() as home, serve(tmp_path, monkeypatch) as site:
         key = make_key(home, "Publisher <publisher@example.com>")
         site.routes["https://example.com/keys.gpg"] = content(export(home, key, tmp_path / "keys.gpg").read_bytes())
         for name in (SHARED, *map(_own, range(0, PROCESSES, 2))):
-            aci = _image(name, root.parent, tmp_path / "image.aci")
+            app = App(name, ("/bin/probe",), labels={"version": "1"})
+            aci = pack_probe(probe, app, tmp_path / "image.aci")
             gpg(home, "--armor", "--local-user", key, "--output", f"{aci}.asc", "--detach-sign", str(aci))
             url = f"https://example.com/files/{name}-1.aci"
             site.routes |= {
@@ -61,12 +57,6 @@ def site(probe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 
 def _own(number: int) -> str:
     return f"example.com/own-{number}"
-
-
-def _image(name: str, root: Path, target: Path) -> Path:
-    manifest = app_manifest(App(name, exec=("/bin/probe",), labels={"version": "1"}))
-    build_aci(target, manifest, directories=[root], debs=[], epoch=0, compression=Compression.GZIP)
-    return target
 
 
 def test_fifty_at_once_lose_nothing(rkt: Rkt, site: Site) -> None:

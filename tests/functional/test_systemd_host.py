@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import textwrap
 from pathlib import Path
 
 import pytest
 
-from builder.aci.archive import Compression
-from builder.aci.build import App, app_manifest, build_aci
+from builder.aci.build import App
 from tests.functional.support import variants
 from tests.functional.support.console import app_lines
+from tests.functional.support.images import pack_probe
 from tests.functional.support.journal import wait_until
 from tests.functional.support.programs import RunningProgram
 from tests.functional.support.rkt import Rkt
@@ -36,13 +35,7 @@ SERVICE = ("systemd-run", "--quiet", "--wait", "--pipe", "--collect", "--propert
 
 @pytest.fixture
 def app(probe: Path, tmp_path: Path) -> Path:
-    root = tmp_path / "root"
-    (root / "bin").mkdir(parents=True)
-    shutil.copy(probe, root / "bin/probe")
-    manifest = app_manifest(App("example.com/probe", exec=("/bin/probe",)))
-    return build_aci(
-        tmp_path / "probe.aci", manifest, directories=[root], debs=[], epoch=0, compression=Compression.NONE
-    ).path
+    return pack_probe(probe, App("example.com/probe", ("/bin/probe",)), tmp_path / "probe.aci")
 
 
 def systemctl(*words: str) -> str:

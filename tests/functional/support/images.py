@@ -8,11 +8,14 @@ import re
 import shutil
 import subprocess
 import tarfile
+import tempfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from builder.aci.archive import Compression
+from builder.aci.build import App, app_manifest, build_aci
 from builder.config import BuildConfig
 from builder.errors import UserError
 from builder.image import public_key_name, signed
@@ -149,6 +152,17 @@ def compile_probe(workdir: Path, source: Path = PROBE_SOURCE, compiler: str = "g
         scratch = workdir / f"{source.stem}.partial"
         subprocess.run([compiler, "-static", "-Os", "-Wall", "-Werror", "-s", "-o", scratch, source], check=True)
         scratch.rename(target)
+    return target
+
+
+def pack_probe(probe: Path, app: App, target: Path) -> Path:
+    """Write an image whose `/bin/probe` is the application."""
+    with tempfile.TemporaryDirectory() as root:
+        place = Path(root, "bin/probe")
+        place.parent.mkdir()
+        shutil.copy(probe, place)
+        directories = [Path(root)]
+        build_aci(target, app_manifest(app), directories=directories, debs=[], epoch=0, compression=Compression.GZIP)
     return target
 
 
