@@ -42,9 +42,14 @@ def join_groups_of(process: int) -> None:
     for group in groups:
         # Those of controllers that a container does not have are read-only there.
         if os.access(group, os.W_OK):
-            # In a container Python finds no module of another encoding: its own root is elsewhere.
-            with open(f"{group}/cgroup.procs", "w", encoding="utf-8") as file:
-                file.write(str(os.getpid()))
+            move(os.getpid(), group)
+
+
+def move(process: int, group: str) -> None:
+    """Move a process into the control group of a directory. Raises `OSError`."""
+    # In a container Python finds no module of another encoding: its own root is elsewhere.
+    with open(f"{group}/cgroup.procs", "w", encoding="utf-8") as file:
+        file.write(str(process))
 
 
 def _status(process: int) -> dict[str, str]:

@@ -15,7 +15,7 @@ from contextlib import suppress
 
 from stage1.errors import UserError
 from stage1.paths import Tree
-from stage1.processes import CONTROL_GROUPS, control_group
+from stage1.processes import CONTROL_GROUPS, control_group, move
 
 FILE = "groups"
 """In the pod directory: the directories of the pod's groups, one a line."""
@@ -35,8 +35,7 @@ _FRONTS = "rkt"
 def enter_groups(uuid: str, pod_directory: Tree) -> None:
     """Make the groups of a pod and let this process enter them. Raises `UserError`."""
     try:
-        with open("/proc/self/cgroup", encoding="utf-8") as file:
-            found = list(filter(None, map(_hierarchy, file.read().splitlines())))
+        found = _own_groups()
         if not found:
             raise UserError(f"the host has no control groups at {CONTROL_GROUPS} that systemd could use")
         groups = [f"{root}{own.rstrip('/')}/{_name(uuid)}" for root, own in found]
@@ -45,17 +44,14 @@ def enter_groups(uuid: str, pod_directory: Tree) -> None:
         for group in groups:
             with suppress(FileExistsError):
                 os.mkdir(group)
-            with open(f"{group}/cgroup.procs", "w", encoding="ascii") as processes:
-                processes.write(str(os.getpid()))
+            move(os.getpid(), group)
     except OSError as error:
         raise UserError(f"cannot make the pod's control group: {error.filename}: {error.strerror}") from error
 
 
 def delegated_group() -> str | None:
     """The directory of the service's group that this process is in and may divide; None elsewhere."""
-    with open("/proc/self/cgroup", encoding="utf-8") as file:
-        found = list(filter(None, map(_hierarchy, file.read().splitlines())))
-    for root, own in found:
+    for root, own in _own_groups():
         with suppress(OSError):
             if own.endswith(".service") and os.getxattr(f"{root}{own}", _DELEGATED) == b"1":
                 return f"{root}{own}"
@@ -79,8 +75,8 @@ def make_room(group: str) -> None:
             os.mkdir(below)
         for process in _members(group):
             if process != os.getpid():
-                with suppress(ProcessLookupError), open(f"{below}/cgroup.procs", "w", encoding="ascii") as processes:
-                    processes.write(str(process))
+                with suppress(ProcessLookupError):
+                    move(process, below)
     except OSError as error:
         raise UserError(f"cannot divide the service's control group: {error.filename}: {error.strerror}") from error
 
@@ -143,6 +139,12 @@ def _members(folder: str) -> list[int]:
 
 def _name(uuid: str) -> str:
     return f"rkt-{uuid}"
+
+
+def _own_groups() -> list[tuple[str, str]]:
+    """Of each hierarchy that systemd uses where it is mounted, and this process's group in it."""
+    with open("/proc/self/cgroup", encoding="utf-8") as file:
+        return list(filter(None, map(_hierarchy, file.read().splitlines())))
 
 
 def _hierarchy(line: str) -> tuple[str, str] | None:

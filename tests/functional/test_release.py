@@ -20,9 +20,10 @@ from builder.gpg import stop_agent
 from tests.functional.support.builds import TIMEOUT, Checkout, copy_source
 from tests.functional.support.openpgp_card import PIN, Card, SecretKey, answers_pin, inserted
 from tests.functional.support.programs import Outcome, RunningProgram
-from tests.functional.support.rkt import ORIGINAL, Rkt, needs_original
+from tests.functional.support.rkt import Rkt
 from tests.support.image_server import content, serve
 from tests.support.openpgp import gpg, make_key, need_gpg, scratch_home
+from tests.support.original import ORIGINAL, needs_original
 
 VERSION = "1.31.0"
 FLY = f"stage1-fly-{VERSION}-linux-amd64.aci"
@@ -125,7 +126,9 @@ def test_what_is_in_it(release: Path) -> None:
     assert notes.startswith(f"# {VERSION}\n") and f"| `{FLY}` |" in notes
 
 
-@pytest.mark.parametrize("program", [None, pytest.param(ORIGINAL, marks=needs_original)], ids=["ours", "original"])
+@pytest.mark.parametrize(
+    "program", [None, pytest.param(Path(ORIGINAL), marks=needs_original)], ids=["ours", "original"]
+)
 def test_strangers_trust_and_fetch_by_name(
     release: Path, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: Path | None
 ) -> None:

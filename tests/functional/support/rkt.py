@@ -9,15 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.functional.support.images import NotBuilt, configured_build
 from tests.functional.support.programs import TIMEOUT, Outcome, RunningProgram
-
-ORIGINAL = Path(os.environ.get("MKSTAGE1_RKT", ""))
-needs_original = pytest.mark.skipif(
-    "MKSTAGE1_RKT" not in os.environ, reason="MKSTAGE1_RKT does not name a binary of rkt 1.30"
-)
 
 
 class Rkt:

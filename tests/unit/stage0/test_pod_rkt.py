@@ -17,12 +17,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from builder.version import VERSION
+from tests.support.original import ORIGINAL, needs_original
 from tests.unit.stage0.acis import aci, manifest
 from tests.unit.stage0.pods import APP, Call, Rkt
 
-RKT = os.environ.get("MKSTAGE1_RKT", "")
 pytestmark = [
-    pytest.mark.skipif(not RKT, reason="MKSTAGE1_RKT does not name a binary of rkt 1.30"),
+    needs_original,
     pytest.mark.skipif(os.geteuid() != 0, reason="pods of the original need root"),
 ]
 
@@ -60,7 +60,7 @@ class Pair:
     """The program and the original, with a data directory each and the same images."""
 
     def __init__(self, place: Path) -> None:
-        self.ours, self.original = Rkt(place / "ours"), Rkt(place / "original", (RKT,))
+        self.ours, self.original = Rkt(place / "ours"), Rkt(place / "original", (ORIGINAL,))
         for rkt in (self.ours, self.original):
             rkt.place.mkdir()
             aci(rkt.place / "full", manifest=manifest("example.com/full", version="1", app=FULL_APP)).rename(

@@ -18,11 +18,11 @@ from click.testing import CliRunner
 
 from stage0.cli import cli
 from stage0.store import Store, TreeStore
+from tests.support.original import ORIGINAL, needs_original
 from tests.unit.stage0.acis import aci, folder, hard_link, item, manifest, symlink
 
-RKT = os.environ.get("MKSTAGE1_RKT")
 pytestmark = [
-    pytest.mark.skipif(RKT is None, reason="MKSTAGE1_RKT does not name a binary of rkt 1.30"),
+    needs_original,
     pytest.mark.skipif(os.geteuid() != 0, reason="owners and devices need root"),
 ]
 
@@ -107,8 +107,7 @@ def images(place: Path) -> list[Path]:
 
 
 def theirs(directory: Path, *words: str, check: bool = True) -> str:
-    assert RKT is not None
-    argv = [RKT, f"--dir={directory}", *words]
+    argv = [ORIGINAL, f"--dir={directory}", *words]
     result = subprocess.run(argv, check=check, capture_output=True, text=True)
     return result.stdout if check else result.stderr
 

@@ -5,7 +5,6 @@ Needs rkt 1.30 itself, which MKSTAGE1_RKT names.
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -17,10 +16,10 @@ import pytest
 
 from tests.support.image_server import Site, content, status
 from tests.support.openpgp import make_key, need_gpg, scratch_home
+from tests.support.original import ORIGINAL, needs_original
 from tests.unit.stage0.signers import Signers, make_aci
 
-RKT = os.environ.get("MKSTAGE1_RKT")
-pytestmark = pytest.mark.skipif(RKT is None, reason="MKSTAGE1_RKT does not name a binary of rkt 1.30")
+pytestmark = needs_original
 
 APP = {"exec": ["/file"], "user": "0", "group": "0"}
 PAGE = "https://example.com/app?ac-discovery=1"
@@ -35,7 +34,7 @@ class Both:
     directory: Path
 
     def run(self, *arguments: str, theirs: bool) -> subprocess.CompletedProcess[str]:
-        program = [str(RKT)] if theirs else [sys.executable, "-m", "stage0"]
+        program = [ORIGINAL] if theirs else [sys.executable, "-m", "stage0"]
         flags = [
             f"--dir={self.directory / ('their-data' if theirs else 'our-data')}",
             f"--local-config={self.directory / 'etc'}",
