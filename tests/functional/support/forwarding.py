@@ -94,6 +94,8 @@ class Forwarder:
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         for report in self._run(item):
             item.ihook.pytest_runtest_logreport(report=report)
+        # What tests on this side have set up for a module ends where the last one of it is a forwarded one.
+        item.session._setupstate.teardown_exact(nextitem)
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         return True
 
