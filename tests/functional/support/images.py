@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import subprocess
-import tarfile
 import tempfile
 from dataclasses import dataclass
 from functools import cached_property
@@ -139,9 +138,10 @@ def extract(aci: Path, tree: Path) -> None:
     """Unpack an image as `tree`."""
     scratch = tree.with_name(f"{tree.name}.partial")
     shutil.rmtree(scratch, ignore_errors=True)
-    with tarfile.open(aci) as archive:
-        # Modes and owners as they are in the image, as the store that renders it keeps them.
-        archive.extractall(scratch, filter="fully_trusted")
+    scratch.mkdir(parents=True)
+    # Modes and owners as they are in the image, as the store that renders it keeps them.
+    argv = ["tar", "--extract", "--numeric-owner", "--same-permissions", "--file", aci, "--directory", scratch]
+    subprocess.run(argv, check=True)
     scratch.rename(tree)
 
 
