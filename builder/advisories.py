@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from builder import process
+from common import process
 
 _ENTRY = re.compile(r"^\S+ \(([^)]+)\) ")
 """The first line of what a changelog says of a version (deb-changelog(5))."""

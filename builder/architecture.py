@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from builder.checks import Kind, Requirement
-from builder.errors import UserError
+from common.errors import UserError
 
 _FOLDER = Path(__file__).with_name("architectures")
 

@@ -23,7 +23,7 @@ from enum import Enum
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, cast
 
-from builder.errors import UserError
+from common.errors import UserError
 
 MAX_ENTRIES = 1_000_000
 """More members than any source that this project knows how to build has."""

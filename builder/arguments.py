@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from builder.errors import UserError
 from builder.options import OPTIONS, VARIABLES, Content, Option, Spelling
+from common.errors import UserError
+from common.files import is_url
 
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://.")
 _WIDTH = 100
 _SEPARATORS = MappingProxyType({Content.PATHS: ",", Content.SEARCH_PATH: ":"})
 
@@ -58,11 +58,6 @@ class Notes:
         if arguments.given(name):
             self.ignored.append(arguments.written[name])
             self.warnings.append(f"{arguments.written[name].partition('=')[0]} is ignored: {reason}")
-
-
-def is_url(text: str) -> bool:
-    """Say whether a source is a URL (`scheme://...`) rather than a path."""
-    return _URL.match(text) is not None
 
 
 def parse(argv: Sequence[str], *, cwd: Path, environ: Mapping[str, str]) -> Arguments:

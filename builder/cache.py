@@ -19,8 +19,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from builder.digest import tree_digest
-from builder.errors import UserError
-from builder.graph import Json
+from common.errors import UserError
+from common.progress import Json
 
 _RECORD = "step.json"
 _FORMAT = 1

@@ -18,8 +18,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from builder import process
-from builder.errors import UserError
+from common import process
+from common.errors import UserError
 
 Report = Callable[[str], None]
 """Takes a finished line of configure's output."""

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import click
 
 from builder.config import BuildConfig
-from builder.entry import run
-from builder.errors import UserError
-from builder.version import VERSION
+from common.errors import UserError
+from common.program import run
+from common.version import VERSION
 
 if TYPE_CHECKING:
     from builder.graph import Graph
@@ -155,7 +155,7 @@ _cache_dir_option = click.option(
 def cache_list(builddir: str | None, cache_dir: str | None) -> None:
     """List the entries: step, fingerprint, size, days since the last use."""
     from builder.cache import Store
-    from builder.report import megabytes
+    from common.files import megabytes
 
     entries = Store(_cache_dir(builddir, cache_dir)).entries()
     for entry in entries:
@@ -172,7 +172,7 @@ def cache_list(builddir: str | None, cache_dir: str | None) -> None:
 def cache_clean(builddir: str | None, cache_dir: str | None, older_than: float, everything: bool) -> None:
     """Remove entries that were not used for some days, and what killed builds left."""
     from builder.cache import Store
-    from builder.report import megabytes
+    from common.files import megabytes
 
     limit = time.time() + _DAY if everything else time.time() - older_than * _DAY
     gone = Store(_cache_dir(builddir, cache_dir)).clean(limit)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from builder import mirrors
-from builder.errors import UserError
 from builder.mirrors import Mirror
+from common.errors import UserError
 
 CONFIG_NAME = "config.json"
 """File name of the record in a build directory."""

@@ -13,13 +13,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from builder import architecture, arguments, checks, process, resolve_kvm, secret_key, venv
+from builder import architecture, arguments, checks, resolve_kvm, secret_key, venv
 from builder.config import BuildConfig
-from builder.errors import UserError
 from builder.resolve import Resolution, resolve
-from builder.state import write_atomically
 from builder.summary import Outcome, summary
-from builder.version import VERSION
+from common import process
+from common.errors import UserError
+from common.files import write_atomically
+from common.version import VERSION
 
 SRCDIR = Path(__file__).resolve().parent.parent
 LAST_BUILD_DIR = ".last-build-dir"

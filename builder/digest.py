@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.errors import UserError
+from common.errors import UserError
+from common.files import file_digest
 
 IGNORED = frozenset({"__pycache__", ".git"})
 """Directories that never count: what is in them changes without anybody's doing."""
@@ -32,12 +33,6 @@ class TreeDigest:
     """Path inside the tree ("." for a lone file) -> kind, mode and content."""
     size: int
     """Bytes in its regular files."""
-
-
-def file_digest(path: str | os.PathLike[str]) -> str:
-    """SHA-256 of a file's content, hexadecimal."""
-    with open(path, "rb") as stream:  # noqa: PTH123 - called for each file of a tree; Path is slow
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def tree_digest(root: Path) -> TreeDigest:

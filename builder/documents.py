@@ -20,9 +20,9 @@ from types import MappingProxyType
 import click
 from click.shell_completion import BashComplete
 
-from builder.errors import UserError
-from builder.version import VERSION
-from stage0.flags import OptionalValue
+from common.click_options import OptionalValue
+from common.errors import UserError
+from common.version import VERSION
 
 MAN = "man"
 COMPLETION = "bash_completion"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from builder.errors import UserError
+from common.errors import UserError
 
 if TYPE_CHECKING:
     from elftools.elf.elffile import ELFFile

@@ -12,14 +12,14 @@ from types import FrameType
 from builder.cache import Store, locked
 from builder.config import BuildConfig
 from builder.digest import StatCache
-from builder.errors import UserError
 from builder.fingerprint import Fingerprinter
 from builder.graph import Graph
 from builder.publish import available, publish
 from builder.running import Build, Waiter
 from builder.schedule import Outcome, Scheduler
 from builder.state import State
-from builder.version import DEFAULT_EPOCH
+from common.errors import UserError
+from common.version import DEFAULT_EPOCH
 
 REPORT_NAME = "build.json"
 """In `bin/`: what was built, for programs to read."""

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from builder.errors import UserError
-from builder.graph import Progress
+from common.errors import UserError
+from common.progress import Progress
 
 OpenProgress = Callable[[int | None, str], AbstractContextManager[Progress]]
 """`StepContext.progress`."""

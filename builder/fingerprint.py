@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.digest import StatCache, TreeDigest
-from builder.errors import UserError
-from builder.graph import Json, Step
-from builder.process import run
+from builder.graph import Step
+from common.errors import UserError
+from common.process import run
+from common.progress import Json
 
 _FORMAT = 1
 """Part of every fingerprint: raise it when what an entry means changes."""

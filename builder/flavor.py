@@ -13,8 +13,8 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
 from builder import flavor_file
-from builder.errors import UserError
 from builder.flavor_file import FLAVOR_FILE, SCHEMA, Item, Items, Merge, Type
+from common.errors import UserError
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _PREFIX = "coreos.com/rkt/stage1-"

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import click
 
-from builder.errors import UserError
 from builder.flavor import Flavor, Flavors, check_name
 from builder.flavor_file import FLAVOR_FILE, SCHEMA, Items, Key, Type
+from common.errors import UserError
 
 _SOURCE_ROOT = Path(__file__).resolve().parents[1]
 _WIDTH = 118

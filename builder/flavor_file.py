@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any
 
-from builder.errors import UserError
+from common.errors import UserError
 
 FLAVOR_FILE = "flavor.toml"
 

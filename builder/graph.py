@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Protocol
 
 from builder.config import BuildConfig
-from builder.errors import UserError
-
-Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+from common.errors import UserError
+from common.progress import Json, Progress
 
 
 class Scope(Enum):
@@ -60,16 +59,6 @@ class Step:
     """The configuration that `run` sees, where that is another than the build's: for another architecture."""
     aliases: Mapping[str, str] = field(default_factory=dict)
     """What `run` calls steps of `needs`, where that is not their name."""
-
-
-class Progress(Protocol):
-    """A bar on a terminal, silence elsewhere."""
-
-    def advance(self, count: int = 1) -> None:
-        """Count work that is done."""
-
-    def grow(self, total: int) -> None:
-        """Correct the total, where it was an estimate."""
 
 
 class StepContext(Protocol):

@@ -14,14 +14,15 @@ from pathlib import Path
 from builder import launch_rules
 from builder.aci.components import COMPONENTS_PATH, PACKAGES_PATH
 from builder.config import BuildConfig
-from builder.errors import UserError
 from builder.flavor import Flavor
-from builder.graph import Json, Scope, Step, StepContext
+from builder.graph import Scope, Step, StepContext
 from builder.naming import manifest_name
 from builder.sign import DEVELOPMENT_KEY_FILE, NO_KEY, SIGNATURE_SUFFIX, SIGNING_KEY_FILE
 from builder.userland.selection import COMPONENTS
 from builder.userland.steps import PACKED
-from builder.version import VERSION
+from common.errors import UserError
+from common.progress import Json
+from common.version import VERSION
 
 ARCHIVE = "stage1.aci"
 """The file in the output of a step that archives an image."""
@@ -163,7 +164,7 @@ def sign_step(config: BuildConfig, archive: Step, file: str) -> Step:
         run=run,
         needs=(archive.name,),
         params={"key": config.signing_key, "home": config.gnupg_home, "file": file, "version": VERSION},
-        code=("builder.sign", "builder.gpg"),
+        code=("builder.sign", "common.gpg"),
         scope=Scope.BUILD,
     )
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from builder.errors import UserError
+from common.errors import UserError
 
 _OF_RELEASES = {"bullseye": "5.10", "bookworm": "6.1", "trixie": "6.12"}
 """Release of Debian -> the series of its kernel."""

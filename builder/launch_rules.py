@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from builder.flavor import Flavor
-from builder.graph import Json
+from common.progress import Json
 
 UNITS = "usr/lib/systemd/system"
 """Folder of the units, relative to the root of the image."""

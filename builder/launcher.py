@@ -9,15 +9,15 @@ from pathlib import Path
 
 from builder.architecture import architecture
 from builder.config import BuildConfig
-from builder.errors import UserError
 from builder.flavor import Flavor
 from builder.graph import Step, StepContext
-from builder.process import CommandError
 from builder.userland import steps as userland
 from builder.userland.debs import PackageTree
 from builder.userland.packages import USERLAND_STEP
 from builder.userland.selection import Selection, add_licenses, read_lines
 from builder.userland.trees import one_tree
+from common.errors import UserError
+from common.process import CommandError
 
 NAME = "launcher"
 ARCHIVE = "usr/lib/stage1/stage1.pyz"

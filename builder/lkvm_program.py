@@ -11,8 +11,8 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from builder import process
-from builder.errors import UserError
+from common import process
+from common.errors import UserError
 
 WITHOUT_CHANNEL = (
     "lacks the patches of flavors/kvm/lkvm-patches: no `enter` and no orderly `stop`, files that apps make belong to "

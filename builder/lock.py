@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from builder.changes import changes
 from builder.config import BuildConfig
-from builder.errors import UserError
-from builder.state import write_atomically
+from common.changes import changes
+from common.errors import UserError
+from common.files import write_atomically
 
 NAME = "stage1.lock"
 """In the top folder of the source tree, unless --with-lock-file names another."""

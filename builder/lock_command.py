@@ -12,12 +12,9 @@ import click
 
 from builder import advisories
 from builder import lock as locking
-from builder.arguments import is_url
 from builder.cache import Entry, Store
 from builder.config import BuildConfig
-from builder.digest import file_digest
 from builder.engine import STATE_NAME, build_steps, epoch, interruptible
-from builder.errors import UserError
 from builder.graph import Graph, Step
 from builder.lock import Lock, LockedPackage, LockedSource
 from builder.output import Console, Verbosity
@@ -26,6 +23,8 @@ from builder.running import Build
 from builder.schedule import job_count
 from builder.state import State
 from builder.userland.packages import RESOLVE_STEP, load_packages, suite_of
+from common.errors import UserError
+from common.files import file_digest, is_url
 
 _DAY = 86400
 

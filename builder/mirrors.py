@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from builder.errors import UserError
+from common.errors import UserError
 
 OPTION = "--with-mirror"
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from builder import kernel_version
 from builder.architecture import architecture
 from builder.config import BuildConfig
-from builder.errors import UserError
 from builder.flavor import Flavor, Isolation
+from common.errors import UserError
 
 
 @dataclass(frozen=True)

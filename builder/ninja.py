@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from builder.graph import Progress
+from common.progress import Progress
 
 _PROGRESS = re.compile(r"^\[(\d+)/(\d+)\]")
 

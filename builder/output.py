@@ -11,8 +11,8 @@ from contextlib import AbstractContextManager
 from enum import IntEnum
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
-from builder.errors import UserError
-from builder.graph import Progress
+from common.errors import UserError
+from common.progress import Progress
 
 if TYPE_CHECKING:
     from tqdm import tqdm

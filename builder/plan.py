@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 from builder import guest, image, kernel_version, launch_rules, launcher, rkt
 from builder.architecture import architecture
 from builder.config import BuildConfig
-from builder.errors import UserError
 from builder.flavor import Flavor, Flavors, Isolation
-from builder.graph import Json, Plan, Product, Step
+from builder.graph import Plan, Product, Step
 from builder.hypervisor import lkvm, qemu
 from builder.kernel import build as kernel
 from builder.kernel import features, prebuilt
@@ -18,6 +17,8 @@ from builder.kernel.spec import KernelSpec, source_package, specs_of
 from builder.naming import Variant, variants
 from builder.userland import origins, packages
 from builder.userland import steps as userland
+from common.errors import UserError
+from common.progress import Json
 
 PYTHON = "usr/bin/python3"
 KERNEL_IMAGE = "kernel_image"

@@ -8,10 +8,10 @@ import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from builder.errors import UserError
 from builder.graph import Product
 from builder.schedule import Outcome
 from builder.state import State
+from common.errors import UserError
 
 
 def publish(bindir: Path, products: Iterable[Product], outcomes: Mapping[str, Outcome], state: State) -> list[str]:

@@ -23,8 +23,9 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from builder.cache import Entry, Record, Store, remove
-from builder.certificates import host_certificates
-from builder.digest import file_digest, tree_digest
+from builder.digest import tree_digest
+from common.certificates import host_certificates
+from common.files import file_digest
 
 if TYPE_CHECKING:
     import requests

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from builder.config import BuildConfig
-from builder.digest import file_digest
-from builder.graph import Json, Product
+from builder.graph import Product
 from builder.schedule import Outcome
-from builder.state import write_atomically
-from builder.version import VERSION
+from common.files import file_digest, megabytes, write_atomically
+from common.progress import Json
+from common.version import VERSION
 
 _FORMAT = 1
 
@@ -106,8 +106,3 @@ def _product(bindir: Path, product: Product) -> Json:
         return {"link": product.link}
     path = bindir / product.name
     return {"step": product.step, "size": path.stat().st_size, "sha256": file_digest(path)}
-
-
-def megabytes(size: int) -> str:
-    """Decimal megabytes; kilobytes below a tenth of one."""
-    return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e3:.1f} kB"

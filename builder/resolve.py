@@ -17,13 +17,13 @@ from builder.architecture import Architecture
 from builder.arguments import Arguments, Notes
 from builder.checks import Kind, Requirement
 from builder.config import BuildConfig
-from builder.errors import UserError
 from builder.flavor import Flavor, Flavors, Isolation
 from builder.kernel import fragments
 from builder.naming import name_below, variants
 from builder.options import OPTIONS
 from builder.userland.origin import Origin
-from builder.version import VERSION
+from common.errors import UserError
+from common.version import VERSION
 
 _RKT_FLAVORS = ("src", "coreos", "host", "kvm", "fly")
 _DEFAULT_FLAVORS = ("coreos", "kvm", "fly")

@@ -12,10 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from builder import kernel_version, lkvm_program, process
+from builder import kernel_version, lkvm_program
 from builder.architecture import Architecture
-from builder.arguments import Arguments, Notes, is_url
-from builder.errors import UserError
+from builder.arguments import Arguments, Notes
+from common import process
+from common.errors import UserError
+from common.files import is_url
 
 LKVM_REPOSITORY = "https://git.kernel.org/pub/scm/linux/kernel/git/will/kvmtool.git"
 KVM_OPTIONS = (

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.architecture import Architecture
-from builder.arguments import Arguments, Notes, is_url
-from builder.errors import UserError
+from builder.arguments import Arguments, Notes
 from builder.flavor import Flavor
 from builder.userland.origin import Origin, origin_for
+from common.errors import UserError
+from common.files import is_url
 
 SYSTEMD_OPTIONS = ("stage1-systemd-src", "stage1-systemd-version", "stage1-systemd-revision")
 _PATH, _PATH_VERSION = "coreos-local-pxe-image-path", "coreos-local-pxe-image-systemd-version"

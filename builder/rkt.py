@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from builder.config import BuildConfig
-from builder.errors import UserError
 from builder.graph import Step, StepContext
 from builder.launcher import imports_of, write_archive
+from common.errors import UserError
 
 if TYPE_CHECKING:
     from importlib.metadata import Distribution
@@ -22,7 +22,7 @@ NAME = "rkt"
 PROGRAM = "rkt"
 
 _PACKAGE = "stage0"
-_BUILDER = "builder"
+_SHARED = ("builder", "common")
 _DEFAULTS = "stage0/defaults.json"
 _COMPILED = frozenset({"isal"})
 """Modules in C, which cannot be imported from an archive; the standard library stands in for them."""
@@ -49,7 +49,7 @@ def step(config: BuildConfig) -> Step:
         label="RKT",
         summary="pack rkt and the libraries that it imports into one file",
         run=_run,
-        files=(config.srcdir / _PACKAGE, config.srcdir / _BUILDER, config.srcdir / "requirements" / "build.txt"),
+        files=tuple(config.srcdir / name for name in (_PACKAGE, *_SHARED, "requirements/build.txt")),
         params={"defaults": json.dumps(_defaults(config), sort_keys=True), "python": sys.implementation.cache_tag},
         code=("builder.rkt", "builder.launcher", "builder.bytecode"),
     )
@@ -99,7 +99,7 @@ def own_sources(srcdir: Path) -> dict[str, Path]:
         if path is not None and str(path.relative_to(srcdir)) not in sources:
             sources[str(path.relative_to(srcdir))] = path
             pending += list(_imported(path))
-    for name in [name for name in sources if name.startswith(f"{_BUILDER}/")]:
+    for name in [name for name in sources if name.startswith(_SHARED)]:
         for parent in list(PurePosixPath(name).parents)[:-1]:
             sources[f"{parent}/__init__.py"] = srcdir / parent / "__init__.py"
     return sources
@@ -124,7 +124,7 @@ def _imported(path: Path) -> Iterator[str]:
 
 def _module_file(srcdir: Path, module: str) -> Path | None:
     """The file of a module of the builder; None for a module of somebody else."""
-    if module.partition(".")[0] != _BUILDER:
+    if module.partition(".")[0] not in _SHARED:
         return None
     path = srcdir / module.replace(".", "/")
     found = (path.with_suffix(".py"), path / "__init__.py")
@@ -141,7 +141,7 @@ def _library_files(own: dict[str, Path]) -> dict[str, Path]:
     from importlib import metadata
 
     wanted = {module.partition(".")[0] for path in own.values() for module in _imported(path)}
-    wanted -= sys.stdlib_module_names | {_PACKAGE, _BUILDER} | _COMPILED
+    wanted -= sys.stdlib_module_names | {_PACKAGE, *_SHARED} | _COMPILED
     providers = metadata.packages_distributions()
     pending = []
     for module in sorted(wanted):

@@ -7,10 +7,10 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from builder.errors import UserError
 from builder.flavor import Flavor, Layer
 from builder.flavor_file import Item
 from builder.templates import render
+from common.errors import UserError
 
 TEMPLATE_SUFFIX = ".j2"
 

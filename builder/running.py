@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, TextIO
 
 from builder.cache import Entry, Store, make_record, remove
 from builder.config import BuildConfig
-from builder.errors import UserError
 from builder.fingerprint import Fingerprint
-from builder.graph import Json, Progress, Scope, Step
+from builder.graph import Scope, Step
 from builder.output import Console, Verbosity
-from builder.process import CommandError, run
+from common.errors import UserError
+from common.process import CommandError, run
+from common.progress import Json, Progress
 
 if TYPE_CHECKING:
     from builder.remote_cache import RemoteCache

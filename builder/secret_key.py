@@ -6,8 +6,9 @@ import json
 import sys
 from pathlib import Path
 
-from builder import process, venv
-from builder.errors import UserError
+from builder import venv
+from common import process
+from common.errors import UserError
 
 
 def check(builddir: Path, fingerprint: str, home: str) -> str:

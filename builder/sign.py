@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from builder.config import BuildConfig
-from builder.errors import UserError
-from builder.gpg import borrowed_home, find_signer, full_fingerprint, open_gpg
+from common.errors import UserError
+from common.gpg import borrowed_home, find_signer, full_fingerprint, open_gpg
 
 NO_KEY = "none"
 """Value of `BuildConfig.signing_key` that asks for no signature."""

@@ -10,12 +10,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from builder.archive import safe_extract
-from builder.digest import file_digest
-from builder.errors import UserError
 from builder.fetch import fetch
 from builder.graph import StepContext
 from builder.mirrors import first_good
-from builder.process import CommandError
+from common.errors import UserError
+from common.files import file_digest
+from common.process import CommandError
 
 _ARCHIVE_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 _GIT_SCHEMES = frozenset({"git", "ssh", "git+https", "git+ssh", "git+file"})

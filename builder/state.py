@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from common.files import write_atomically
 
 _FORMAT = 1
 
@@ -39,13 +40,3 @@ class State:
         if text != self._saved:
             write_atomically(self.path, text)
             self._saved = text
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file by one rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jinja2
 
-from builder.errors import UserError
+from common.errors import UserError
 
 
 def render(template: Path, values: Mapping[str, object]) -> str:

@@ -11,7 +11,7 @@ from types import MappingProxyType
 
 from builder import cache, rkt
 from builder.config import CONFIG_NAME, BuildConfig
-from builder.errors import UserError
+from common.errors import UserError
 
 _KEPT_BY_CLEAN = frozenset({"CACHEDIR.TAG", CONFIG_NAME, "config.status", "venv", "gnupg"})
 """What configure made, and the development key, which people may trust already."""

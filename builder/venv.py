@@ -14,9 +14,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from builder import process
 from builder.config import BuildConfig
-from builder.errors import UserError
+from common import process
+from common.errors import UserError
 
 _PIP_VARIABLES = ("XDG_CONFIG_HOME", "REQUESTS_CA_BUNDLE", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 _PIP_FLAGS = ("--disable-pip-version-check", "--no-input", "--quiet", "--require-hashes")

@@ -12,7 +12,7 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Any
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0 import values
 from stage0.values import Fields
 

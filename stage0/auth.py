@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0.aws import signed_headers
 from stage0.config import documents
 

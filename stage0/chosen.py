@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0.pod import Pod
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -6,8 +6,8 @@ import importlib
 
 import click
 
-from builder.entry import run
-from builder.version import VERSION
+from common.program import run
+from common.version import VERSION
 from stage0.flags import Group
 
 PROGRAM = "rkt"

@@ -13,9 +13,9 @@ from urllib.parse import unquote
 import requests
 import urllib3
 
-from builder.certificates import host_certificates
-from builder.errors import UserError
-from builder.version import VERSION
+from common.certificates import host_certificates
+from common.errors import UserError
+from common.version import VERSION
 from stage0.auth import Auth
 from stage0.limits import Limits
 from stage0.urls import join_url, shown, split_url

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0 import pod as pods
 from stage0 import stage1
 from stage0.mounts import mounted_below, unmount_below

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from builder.errors import UserError
+from common.errors import UserError
 
 VERSION = "v1"
 _SCHEMES = ("docker", "file", "http", "https")

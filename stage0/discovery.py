@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html.parser import HTMLParser
 from typing import TypeVar
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0.client import Client
 from stage0.messages import tell
 from stage0.reference import ImageName

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0.values import ip_address
 
 RESOLV_CONF = "rkt-resolv.conf"

@@ -16,7 +16,7 @@ from typing import IO
 
 import requests
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0.client import BrokenOffError, Client, DownloadError, announced_length
 from stage0.messages import tell
 from stage0.progress import download_bar

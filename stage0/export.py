@@ -7,7 +7,7 @@ import os
 import tarfile
 from pathlib import Path
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0 import stage1
 from stage0.mounts import mounted_below
 from stage0.overlay import mount_tree

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import urlunsplit
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0.auth import load_auth
 from stage0.importing import Importer
 from stage0.keystore import open_keystore

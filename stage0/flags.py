@@ -11,6 +11,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import click
 
+from common.click_options import OptionalValue
 from stage0.insecure import WORDS, parse_insecure
 from stage0.settings import DATA_DIR, LOCAL_CONFIG, SYSTEM_CONFIG, Flags, Settings, resolve
 
@@ -20,14 +21,6 @@ _FALSE = ("0", "f", "F", "false", "FALSE", "False")
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-class OptionalValue(click.Option):
-    """An option that may stand without a value, and then has the one called `alone`; a value follows a `=`."""
-
-    def __init__(self, *args: Any, alone: str, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.alone = alone
 
 
 class Command(click.Command):

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from builder.aci.schema import label
-from builder.errors import UserError
+from common.aci.schema import label
+from common.errors import UserError
 from stage0.insecure import Insecure
 from stage0.keystore import Keystore
 from stage0.messages import clean, tell

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from enum import Flag, auto
 from types import MappingProxyType
 
-from builder.errors import UserError
+from common.errors import UserError
 
 
 class Insecure(Flag):

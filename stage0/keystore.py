@@ -18,8 +18,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.aci.schema import is_identifier
-from builder.errors import UserError
+from common.aci.schema import is_identifier
+from common.errors import UserError
 from stage0.settings import Settings
 
 _ROOT = "root.d"

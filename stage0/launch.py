@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0 import stage1
 from stage0.dns import NameService, write_files
 from stage0.namespaces import enter_own, is_unprivileged

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from builder.aci.schema import OS_ARCH, label
-from builder.errors import UserError
-from builder.version import VERSION
+from common.aci.schema import OS_ARCH, label
+from common.errors import UserError
+from common.version import VERSION
 from stage0 import values
 from stage0.arguments import App
 from stage0.store.manifest import canonical

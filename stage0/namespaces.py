@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0.mounts import MS_REC, MS_SLAVE, mount
 
 _CLONE_NEWNS = 0x00020000

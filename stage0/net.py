@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from builder.errors import UserError
+from common.errors import UserError
 
 DEFAULT = "default"
 UNPRIVILEGED = "user"

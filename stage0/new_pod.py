@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0 import pod as pods
 from stage0.fetch import Fetcher
 from stage0.manifest import AppImage, check_app_image, pod_manifest

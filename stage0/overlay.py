@@ -6,7 +6,7 @@ import errno
 import os
 from pathlib import Path
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0.mounts import mount
 from stage0.namespaces import call_in_child, enter_mount_namespace, in_user_namespace
 from stage0.pod import Pod

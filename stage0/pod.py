@@ -26,7 +26,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from builder.errors import UserError
+from common.errors import UserError
 
 
 class Folder(Enum):

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from builder.errors import UserError
+from common.click_options import OptionalValue
+from common.errors import UserError
 from stage0 import values
 from stage0.arguments import IMAGE_FLAGS, Flag, Images, Takes, images, scan
-from stage0.flags import Command, OptionalValue
+from stage0.flags import Command
 from stage0.manifest import Environment
 from stage0.policy import PullPolicy
 from stage0.stage1_image import Selector

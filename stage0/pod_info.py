@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0.pod import Pod, State
 from stage0.stage1 import TREE_ID
 

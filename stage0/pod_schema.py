@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from builder.aci.schema import AC_VERSION, check_manifest
-from builder.errors import UserError
+from common.aci.schema import AC_VERSION, check_manifest
+from common.errors import UserError
 from stage0 import values
 from stage0.manifest import KIND, check_names, check_ports
 from stage0.values import Fields

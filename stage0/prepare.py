@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0 import stage1
 from stage0.pod import Pod
 from stage0.store import ImageId, Store, TreeStore

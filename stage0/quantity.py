@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from decimal import ROUND_UP, Context, Decimal
 
-from builder.errors import UserError
+from common.errors import UserError
 
 _QUANTITY = re.compile(r"([+-]?)([0-9]*)(?:\.([0-9]*))?(Ki|Mi|Gi|Ti|Pi|Ei|n|u|m|k|M|G|T|P|E|[eE][+-]?[0-9]{1,4}|)")
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}

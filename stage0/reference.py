@@ -10,8 +10,8 @@ from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import unquote
 
-from builder.aci.schema import OS_ARCH, is_identifier
-from builder.errors import UserError
+from common.aci.schema import OS_ARCH, is_identifier
+from common.errors import UserError
 from stage0.urls import split_url
 
 _ACI = ".aci"

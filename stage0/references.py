@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0.pod import Folder, Pod, State, walk
 
 _STAGE1_TREE = "stage1TreeStoreID"

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0.auth import Auth
 from stage0.client import Client, DownloadError
 from stage0.discovery import Discovery

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 import click
 
-from builder.errors import UserError
+from common.click_options import OptionalValue
+from common.errors import UserError
 from stage0.dns import name_service
-from stage0.flags import OptionalValue
 from stage0.launch import Launch
 from stage0.namespaces import is_unprivileged
 from stage0.net import DEFAULT, UNPRIVILEGED, parse_networks

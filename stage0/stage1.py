@@ -15,8 +15,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, NoReturn
 
-from builder.aci.schema import annotation
-from builder.errors import UserError
+from common.aci.schema import annotation
+from common.errors import UserError
 from stage0.insecure import Insecure
 from stage0.pod import Pod
 

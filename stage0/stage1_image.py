@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
-from builder.errors import UserError
-from builder.version import VERSION
+from common.errors import UserError
+from common.version import VERSION
 from stage0.fetch import Fetcher
 from stage0.insecure import Insecure
 from stage0.policy import PullPolicy

@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Sequence
 
-from builder.errors import UserError
+from common.errors import UserError
 
 _TAB = 8
 _SECOND = 10**9

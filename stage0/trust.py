@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0.client import Client
 from stage0.discovery import Discovery
 from stage0.keystore import Keystore, check_prefix

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0.messages import clean
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0.quantity import parse_quantity
 
 Fields = dict[str, Any]

@@ -6,8 +6,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.errors import UserError
-from builder.gpg import PublicKey, UnknownSignerError, find_signer, open_gpg, throwaway_home
+from common.errors import UserError
+from common.gpg import PublicKey, UnknownSignerError, find_signer, open_gpg, throwaway_home
 from stage0.keystore import Keystore
 
 _FINGERPRINT_LENGTH = 40

@@ -19,9 +19,9 @@ from typing import IO, Any, Protocol
 
 from builder.aci.components import COMPONENTS_PATH, read_components, sizes_by_component
 from builder.aci.layers import FILE_MODE, Kind, Node, merge
-from builder.aci.names import MANIFEST, ROOTFS, store_key
-from builder.errors import UserError
-from builder.graph import Progress
+from common.aci.names import MANIFEST, ROOTFS, store_key
+from common.errors import UserError
+from common.progress import Progress
 
 _CHUNK = 1 << 20
 _GZIP_LEVEL = 3

@@ -12,10 +12,10 @@ from types import MappingProxyType
 from typing import Any
 
 from builder.aci.archive import ArchiveResult, Compression, write_aci
-from builder.aci.schema import AC_VERSION, parse_manifest
-from builder.errors import UserError
-from builder.process import run
 from builder.userland.debs import unpack
+from common.aci.schema import AC_VERSION, parse_manifest
+from common.errors import UserError
+from common.process import run
 
 SUFFIX = ".aci"
 """What the names of images end with; rkt takes no other file for one."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from builder.aci.archive import Compression
-from builder.errors import UserError
+from common.errors import UserError
 
 _FILE = click.Path(path_type=Path)
 

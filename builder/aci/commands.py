@@ -9,7 +9,7 @@ import click
 
 from builder.aci.inspect import as_json, as_text, read_image
 from builder.aci.verify import Check, Outcome, verify_image, verify_signature
-from builder.errors import UserError
+from common.errors import UserError
 
 _SHOWN = 5
 _FILE = click.Path(path_type=Path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 
-from builder.errors import UserError
+from common.errors import UserError
 
 COMPONENTS_PATH = "usr/lib/stage1/components.json"
 """File of an image that maps paths, relative to its root, to the components that brought them: {"usr/bin/bash":

@@ -10,10 +10,10 @@ from types import MappingProxyType
 from typing import Any
 
 from builder.aci.inspect import Image, clean, decoded_manifest, plain
-from builder.aci.names import MANIFEST, ROOTFS
-from builder.aci.tarstream import Entry, EntryType
-from builder.changes import Change, changes
-from builder.report import megabytes
+from common.aci.names import MANIFEST, ROOTFS
+from common.aci.stream import Entry, EntryType
+from common.changes import Change, changes
+from common.files import megabytes
 
 TITLES = MappingProxyType(
     {

@@ -19,9 +19,9 @@ from builder.aci.components import (
     sizes_by_component,
 )
 from builder.aci.kernelinfo import KERNEL_FILES, KernelInfo, kernel_info
-from builder.aci.names import MANIFEST, ROOTFS, store_key
-from builder.aci.tarstream import Entry, EntryType, ImageStream, Limits
-from builder.errors import UserError
+from common.aci.names import MANIFEST, ROOTFS, store_key
+from common.aci.stream import Entry, EntryType, ImageStream, Limits
+from common.errors import UserError
 
 _KEPT = MappingProxyType(
     {MANIFEST: 1 << 20, f"{ROOTFS}/{COMPONENTS_PATH}": 16 << 20, f"{ROOTFS}/{PACKAGES_PATH}": 16 << 20}

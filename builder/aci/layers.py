@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from builder.errors import UserError
+from common.errors import UserError
 
 DIRECTORY_MODE = 0o755
 PROGRAM_MODE = 0o755

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from builder.aci.schema import parse_manifest
-from builder.errors import UserError
 from builder.templates import render
+from common.aci.schema import parse_manifest
+from common.errors import UserError
 
 ENTRY_POINTS = "coreos.com/rkt/stage1/"
 """What the annotations begin with that name the programs of a stage1 image, and the version of its interface."""

@@ -12,12 +12,12 @@ from typing import Any
 from builder.aci.inspect import Image, clean
 from builder.aci.layers import PROGRAM_MODE
 from builder.aci.manifest import ENTRY_POINTS
-from builder.aci.names import MANIFEST, ROOTFS
-from builder.aci.schema import annotation, label, parse_manifest
-from builder.aci.tarstream import Entry, EntryType
-from builder.errors import UserError
-from builder.gpg import find_signer
 from builder.sign import PUBLIC_KEY_PATTERN, SIGNATURE_SUFFIX
+from common.aci.names import MANIFEST, ROOTFS
+from common.aci.schema import annotation, label, parse_manifest
+from common.aci.stream import Entry, EntryType
+from common.errors import UserError
+from common.gpg import find_signer
 
 INTERFACE_VERSION = f"{ENTRY_POINTS}interface-version"
 REQUIRED_ENTRY_POINTS = ("run", "enter", "gc")

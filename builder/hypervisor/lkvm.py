@@ -7,10 +7,11 @@ from pathlib import Path
 
 from builder import lkvm_program, source
 from builder.config import BuildConfig
-from builder.errors import UserError
-from builder.graph import Progress, Step, StepContext
+from builder.graph import Step, StepContext
 from builder.lock import check_source
 from builder.source import Checkout, SourceKind
+from common.errors import UserError
+from common.progress import Progress
 
 NAME = "lkvm"
 PROGRAM = "lkvm"

@@ -8,7 +8,6 @@ from pathlib import Path
 from builder import freestanding
 from builder.architecture import Architecture, architecture
 from builder.config import BuildConfig
-from builder.errors import UserError
 from builder.flavor import Flavor
 from builder.graph import Step, StepContext
 from builder.hypervisor import qemu_build
@@ -17,6 +16,7 @@ from builder.userland import steps as userland
 from builder.userland.packages import QEMU_STEP
 from builder.userland.selection import LICENSES, Selection, add_licenses, select
 from builder.userland.trees import one_tree
+from common.errors import UserError
 
 NAME = "qemu"
 FRONT = "qemu"

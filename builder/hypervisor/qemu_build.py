@@ -10,14 +10,14 @@ from pathlib import Path
 
 from builder import source
 from builder.config import BuildConfig
-from builder.errors import UserError
 from builder.graph import Step, StepContext
 from builder.ninja import Counter
 from builder.plain_directory import plain_directory
-from builder.process import CommandError
 from builder.source import SourceKind
 from builder.userland import collect, dpkg, source_package
 from builder.userland.selection import read_lines
+from common.errors import UserError
+from common.process import CommandError
 
 NAME = "qemu-compile"
 PROGRAM = "qemu-system-x86_64"

@@ -12,8 +12,7 @@ from pathlib import Path
 from builder import fetch, mirrors, source
 from builder.architecture import architecture
 from builder.config import BuildConfig
-from builder.errors import UserError
-from builder.graph import Json, Progress, Step, StepContext
+from builder.graph import Step, StepContext
 from builder.kernel import features, fragments, kernel_org, verify
 from builder.kernel.fragments import Setting
 from builder.kernel.spec import KernelSpec
@@ -21,6 +20,8 @@ from builder.lock import check_source, expected_digest
 from builder.plain_directory import plain_directory
 from builder.source import SourceKind
 from builder.userland.packages import kernel_source_step, load_packages
+from common.errors import UserError
+from common.progress import Json, Progress
 
 FACTS = "kernel.json"
 """In the output of the step that compiles: `{"version": "6.1.192", "symbols": 676}`, a count of options that are on."""

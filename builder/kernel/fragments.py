@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from builder.errors import UserError
+from common.errors import UserError
 
 _SET = re.compile(r"CONFIG_(\w+)=(y|m|n|-?\d+|0[xX][0-9a-fA-F]+|\"(?:[^\"\\]|\\.)*\")", re.ASCII)
 _UNSET = re.compile(r"#\s*CONFIG_(\w+) is not set", re.ASCII)

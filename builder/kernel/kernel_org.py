@@ -15,13 +15,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder import gpg
 from builder.archive import decompressed
 from builder.config import BuildConfig
-from builder.errors import UserError
 from builder.fetch import fetch
 from builder.graph import StepContext
-from builder.process import run
+from common import gpg
+from common.errors import UserError
+from common.process import run
 
 DIGEST_LIST = "sha256sums.asc"
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.errors import UserError
+from common.errors import UserError
 
 _UNPACK: Mapping[str, Callable[[bytes], bytes]] = {".ko": bytes, ".ko.gz": gzip.decompress, ".ko.xz": lzma.decompress}
 """Ending of a module's file -> what makes the module of its content."""

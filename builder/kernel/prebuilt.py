@@ -13,13 +13,14 @@ from builder import freestanding, guest
 from builder.aci.kernelinfo import kernel_info, vmlinux_of
 from builder.architecture import architecture
 from builder.config import BuildConfig
-from builder.errors import UserError
-from builder.graph import Json, Step, StepContext
+from builder.graph import Step, StepContext
 from builder.kernel import features, initramfs
 from builder.kernel.build import FACTS
 from builder.kernel.modules import Module, Modules
 from builder.userland.packages import KERNEL_STEP, load_packages
 from builder.userland.selection import read_lines
+from common.errors import UserError
+from common.progress import Json
 
 NAME = "kernel-prebuilt"
 INITRAMFS = "initramfs"

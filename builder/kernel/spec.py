@@ -7,9 +7,9 @@ from pathlib import Path
 
 from builder import kernel_version
 from builder.config import BuildConfig
-from builder.errors import UserError
 from builder.flavor import Flavor
 from builder.naming import versions_of
+from common.errors import UserError
 
 _TABLE = "kernel"
 

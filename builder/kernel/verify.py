@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.errors import UserError
 from builder.graph import StepContext
 from builder.kernel.fragments import Setting
+from common.errors import UserError
 
 _DEFINITION = re.compile(r"^\s*(?:menu)?config\s+(\w+)\s*$", re.ASCII | re.MULTILINE)
 _SET = re.compile(r"CONFIG_(\w+)=(.*)", re.ASCII)

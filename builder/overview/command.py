@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from builder.errors import UserError
-from builder.state import write_atomically
+from common.errors import UserError
+from common.files import write_atomically
 
 _FILE = click.Path(path_type=Path)
 _FRAGMENTS = Path(__file__).resolve().parents[2] / "kernel-configs"

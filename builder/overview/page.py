@@ -12,16 +12,16 @@ import jinja2
 
 from builder.aci.diff import TITLES, Difference, difference
 from builder.aci.inspect import Image, clean, decoded_manifest, read_image
-from builder.aci.names import ROOTFS
-from builder.aci.tarstream import EntryType
 from builder.aci.verify import Check, verify_image, verify_signature
-from builder.errors import UserError
 from builder.kernel import fragments
 from builder.overview.timelines import Span, boot_spans, build_spans
 from builder.overview.treemap import HEIGHT, WIDTH, Tile, tiles
-from builder.report import megabytes
 from builder.sbom.bill import BUILD_RECORD, Part, read_bill
 from builder.sign import PUBLIC_KEY_PATTERN
+from common.aci.names import ROOTFS
+from common.aci.stream import EntryType
+from common.errors import UserError
+from common.files import megabytes
 
 _TEMPLATE = "page.html.j2"
 _GOLDEN_ANGLE = 137.508

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from builder import process
-from builder.errors import UserError
+from common import process
+from common.errors import UserError
 
 BOOT_PARAMETERS = "systemd.log_target=journal-or-kmsg systemd.log_level=info"
 """Words for the guest's kernel ($RKT_HYPERVISOR_EXTRA_KERNEL_PARAMS) that bring units into a pod's journal."""

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from builder.config import BuildConfig
-from builder.errors import UserError
-from builder.gpg import import_keys, open_gpg, throwaway_home
 from builder.sign import NO_KEY, SigningKey, gnupg_home, named_key
+from common.errors import UserError
+from common.gpg import import_keys, open_gpg, throwaway_home
 
 
 @contextmanager

@@ -14,7 +14,6 @@ from builder.architecture import architecture
 from builder.cache import locked, remove
 from builder.config import BuildConfig
 from builder.engine import REPORT_NAME
-from builder.errors import UserError
 from builder.flavor import Flavors
 from builder.naming import manifest_name, variants
 from builder.output import Console
@@ -27,6 +26,7 @@ from builder.release.twice import Built, build_twice
 from builder.release.verify import BILLS, verify_folder
 from builder.sbom.bill import read_bill
 from builder.sign import SIGNATURE_SUFFIX, SigningKey, sign_with
+from common.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from builder.aci.diff import as_text, difference
 from builder.aci.inspect import Image, read_image
-from builder.errors import UserError
-from builder.report import megabytes
+from common.errors import UserError
+from common.files import megabytes
 
 NAME = "RELEASE-NOTES.md"
 _SHOWN = ("systemd", "bash", "libc6", "python3.11-minimal", "qemu-system-x86", "qemu-system-arm", "qemu")

@@ -11,11 +11,12 @@ import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from builder import documents, process
+from builder import documents
 from builder.architecture import Architecture
-from builder.errors import UserError
 from builder.release.twice import IMAGES_DIRECTORY, Built
 from builder.rkt import PROGRAM
+from common import process
+from common.errors import UserError
 
 _DOCUMENTS = ("LICENSE", "README.md", "CHANGELOG.md")
 _CONTROL = """\

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder import process
 from builder.config import BuildConfig
-from builder.errors import UserError
 from builder.lock import RENEW
 from builder.sign import NO_KEY
+from common import process
+from common.errors import UserError
 
 _SHOWN = 3
 
@@ -67,7 +67,7 @@ def _tagged(config: BuildConfig) -> Tagged:
         here = ", ".join(tags) or "no tag"
         raise UserError(
             f"the version is {config.flavors_version}, and HEAD has {here}, not {tag}",
-            hint=f"check out {tag}, or set the version in builder/version.py and tag that commit",
+            hint=f"check out {tag}, or set the version in common/version.py and tag that commit",
         )
     return Tagged(
         tag,

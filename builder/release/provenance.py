@@ -16,12 +16,12 @@ from typing import Any
 
 from builder.aci.inspect import read_image
 from builder.config import BuildConfig
-from builder.digest import file_digest
-from builder.errors import UserError
-from builder.gpg import find_signer
 from builder.lock import load
 from builder.release.preconditions import Tagged
-from builder.version import VERSION
+from common.errors import UserError
+from common.files import file_digest
+from common.gpg import find_signer
+from common.version import VERSION
 
 SUFFIX = ".intoto.jsonl"
 STATEMENT = "https://in-toto.io/Statement/v1"

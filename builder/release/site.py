@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.report import megabytes
 from builder.templates import render
+from common.files import megabytes
 
 INDEX = "index.html"
 PUBLIC_KEYS = "pubkeys.gpg"

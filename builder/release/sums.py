@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from builder.digest import file_digest
-from builder.errors import UserError
+from common.errors import UserError
+from common.files import file_digest
 
 NAME = "SHA256SUMS"
 _LINE = re.compile(r"([0-9a-f]{64})  ([A-Za-z0-9][A-Za-z0-9._+/-]*)")

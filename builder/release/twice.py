@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from builder import process
 from builder.archive import safe_extract
 from builder.config import BuildConfig
-from builder.digest import file_digest
 from builder.engine import REPORT_NAME, build_steps
-from builder.errors import UserError
 from builder.graph import Graph
 from builder.output import Console
 from builder.plan import plan
 from builder.release.preconditions import Tagged
 from builder.running import Build
 from builder.sign import NO_KEY
+from common import process
+from common.errors import UserError
+from common.files import file_digest
 
 IMAGES_DIRECTORY = "/usr/lib/rkt/stage1-images"
 """Where the packages of a release install images, and the `rkt` of a release looks for them."""

@@ -12,11 +12,11 @@ from typing import Any
 
 from builder.aci.inspect import read_image
 from builder.aci.verify import Outcome, verify_image
-from builder.digest import file_digest
-from builder.errors import UserError
-from builder.gpg import find_signer
 from builder.release import notes, provenance, site, sums
 from builder.sign import SIGNATURE_SUFFIX
+from common.errors import UserError
+from common.files import file_digest
+from common.gpg import find_signer
 
 BILLS = MappingProxyType({".spdx.json": "spdx", ".cdx.json": "cyclonedx"})
 """Suffix of a bill of materials -> the module of builder.sbom that renders it."""

@@ -11,12 +11,12 @@ from typing import Any
 
 from builder.aci.components import PACKAGES_PATH
 from builder.aci.inspect import clean, decoded_manifest, read_image
-from builder.aci.names import ROOTFS
-from builder.aci.schema import label
-from builder.aci.tarstream import EntryType, ImageStream, Limits
-from builder.digest import file_digest
-from builder.errors import UserError
-from builder.version import VERSION
+from common.aci.names import ROOTFS
+from common.aci.schema import label
+from common.aci.stream import EntryType, ImageStream, Limits
+from common.errors import UserError
+from common.files import file_digest
+from common.version import VERSION
 
 BUILD_RECORD = "build.json"
 _DOCUMENTS = f"{ROOTFS}/usr/share/doc/"

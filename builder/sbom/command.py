@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from builder.errors import UserError
 from builder.sbom.bill import read_bill
-from builder.state import write_atomically
+from common.errors import UserError
+from common.files import write_atomically
 
 _FILE = click.Path(path_type=Path)
 

@@ -25,10 +25,10 @@ from spdx_tools.spdx.spdx_element_utils import calculate_package_verification_co
 from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 from spdx_tools.spdx.writer.json.json_writer import write_document_to_stream
 
-from builder.errors import UserError
 from builder.sbom.bill import Bill, Part
 from builder.sbom.cyclonedx import package_url
-from builder.version import VERSION
+from common.errors import UserError
+from common.version import VERSION
 
 _DOCUMENT = "SPDXRef-DOCUMENT"
 _IMAGE = "SPDXRef-image"

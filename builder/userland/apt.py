@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from builder import process
-from builder.errors import UserError
 from builder.userland.sources import AptSource
+from common import process
+from common.errors import UserError
 
 _PIN = """\
 Package: *

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from builder.elf import Closure, MissingLibraryError, defined_versions, needed_versions
-from builder.errors import UserError
 from builder.userland.debs import PackageTree, merged_path
 from builder.userland.origin import Origin
 from builder.userland.selection import COMPONENTS, LIBRARIES, Entry, Selection
+from common.errors import UserError
 
 PACKED = "packed.json"
 """Beside the output's `rootfs`: what of the tree has a name and a version, as in the record of a userland."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from builder.errors import UserError
+from common.errors import UserError
 
 MERGED = ("bin", "sbin", "lib", "lib64")
 """Top-level directories that are symlinks into `usr` since Debian 12, while packages still use the old names."""

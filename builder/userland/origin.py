@@ -8,8 +8,8 @@ from __future__ import annotations
 from enum import Enum
 
 from builder.config import BuildConfig
-from builder.errors import UserError
 from builder.flavor import Flavor, Isolation
+from common.errors import UserError
 
 KEY = "userland.origin"
 

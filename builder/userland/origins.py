@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from builder.architecture import architecture
-from builder.arguments import is_url
 from builder.config import BuildConfig
 from builder.flavor import Flavor
 from builder.graph import Scope, Step, StepContext
 from builder.userland import steps as userland
 from builder.userland import systemd
 from builder.userland.origin import Origin, origin_of
+from common.files import is_url
 
 _FROM = {Origin.SRC: "the compiled systemd", Origin.COREOS: "the PXE image", Origin.HOST: "this machine"}
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from builder.architecture import architecture
 from builder.config import BuildConfig
-from builder.errors import UserError
 from builder.graph import Scope, Step, StepContext
 from builder.lock import RENEW, LockedPackage, locked_packages
 from builder.userland.apt import Apt, Package, check_file, place
 from builder.userland.sources import KEYRING, backports_of, backports_suite, host_sources, mirror_sources
+from common.errors import UserError
 
 RESOLVE_STEP = "debian-resolve"
 USERLAND_STEP = "debian-packages"

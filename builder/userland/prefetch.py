@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from builder.elf import Closure
-from builder.errors import UserError
 from builder.userland.debs import merged_path
 from builder.userland.selection import Selection, read_lines
 from builder.userland.trees import Trees
+from common.errors import UserError
 
 PATHS = "prefetch.paths"
 """The data file, beside the lists of the userland."""

@@ -10,18 +10,18 @@ import gzip
 import shutil
 from pathlib import Path
 
-from builder import gpg
-from builder.arguments import is_url
-from builder.errors import UserError
 from builder.fetch import fetch
 from builder.flavor import Flavor
 from builder.graph import StepContext
 from builder.mirrors import first_good
-from builder.process import CommandError
 from builder.userland import collect
 from builder.userland import steps as userland
 from builder.userland.debs import MERGED, PackageTree
 from builder.userland.origin import Origin
+from common import gpg
+from common.errors import UserError
+from common.files import is_url
+from common.process import CommandError
 
 SQUASHFS = "usr.squashfs"
 NAME = "pxe-image"

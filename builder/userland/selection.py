@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from builder.elf import Closure, MissingLibraryError
-from builder.errors import UserError
 from builder.userland.debs import PackageTree, merged_path
 from builder.userland.trees import Trees
+from common.errors import UserError
 
 COMPONENTS = "components.json"
 """Beside `rootfs` in the output of a step: what each of its files belongs to."""

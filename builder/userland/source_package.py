@@ -6,10 +6,10 @@ import shutil
 from pathlib import Path
 
 from builder.config import BuildConfig
-from builder.errors import UserError
 from builder.graph import Scope, Step, StepContext
 from builder.userland.apt import place
 from builder.userland.packages import apt_of, place_of
+from common.errors import UserError
 
 
 def step(config: BuildConfig, name: str, package: str) -> Step:

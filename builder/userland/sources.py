@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from builder.errors import UserError
+from common.errors import UserError
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 """Where the package debian-archive-keyring puts Debian's public keys."""

@@ -9,7 +9,6 @@ from types import MappingProxyType
 
 from builder.architecture import architecture
 from builder.config import BuildConfig
-from builder.errors import UserError
 from builder.flavor import Flavor
 from builder.graph import Step, StepContext
 from builder.userland import collect, prefetch
@@ -28,6 +27,7 @@ from builder.userland.selection import (
     select,
 )
 from builder.userland.trees import Trees, one_tree, over
+from common.errors import UserError
 
 NAME = "userland"
 PACKAGES_LIST = "packages.list"

@@ -13,9 +13,8 @@ from pathlib import Path
 from builder import source
 from builder.architecture import architecture
 from builder.config import BuildConfig
-from builder.errors import UserError
 from builder.flavor import Flavor
-from builder.graph import Json, Step, StepContext
+from builder.graph import Step, StepContext
 from builder.lock import check_source, pinned
 from builder.ninja import Counter
 from builder.source import SourceKind
@@ -24,6 +23,8 @@ from builder.userland import steps as userland
 from builder.userland.debs import PackageTree
 from builder.userland.origin import Origin
 from builder.userland.selection import read_lines
+from common.errors import UserError
+from common.progress import Json
 
 NAME = "systemd"
 _SOURCE_STEP = "debian-source-systemd"

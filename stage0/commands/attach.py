@@ -6,7 +6,7 @@ import os
 
 import click
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0.flags import Command, pass_settings
 from stage0.running_app import running_app
 from stage0.settings import Settings

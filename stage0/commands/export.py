@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0 import pod as pods
 from stage0.chosen import chosen_app
 from stage0.export import export_app

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0.fetch import Fetcher
 from stage0.flags import pass_settings
 from stage0.pod_flags import PodCommand, given_images

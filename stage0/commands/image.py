@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0.flags import Command, Group, pass_settings
 from stage0.references import running_images, tree_ids
 from stage0.settings import PREPARE_LOCK, Settings

@@ -7,8 +7,8 @@ import time
 
 import click
 
-from builder.aci.schema import label
-from builder.errors import UserError
+from common.aci.schema import label
+from common.errors import UserError
 from stage0 import pod as pods
 from stage0 import pod_info
 from stage0.collect import note

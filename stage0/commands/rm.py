@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0 import pod as pods
 from stage0.chosen import chosen_uuids, uuid_file_option
 from stage0.collect import note, remove

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0.flags import pass_settings
 from stage0.launch import Launch
 from stage0.launch import run as run_pod

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0 import pod as pods
 from stage0.flags import Command, pass_settings
 from stage0.launch import run

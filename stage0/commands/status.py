@@ -7,11 +7,12 @@ from collections.abc import Callable
 
 import click
 
-from builder.errors import UserError
+from common.click_options import OptionalValue
+from common.errors import UserError
 from stage0 import pod as pods
 from stage0 import pod_info
 from stage0.chosen import chosen_uuids, uuid_file_option
-from stage0.flags import Command, OptionalValue, pass_settings
+from stage0.flags import Command, pass_settings
 from stage0.output import FORMATS, formatted
 from stage0.pod import Pod, State
 from stage0.settings import Settings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0.auth import load_auth
 from stage0.client import Client
 from stage0.flags import Command, pass_settings

@@ -6,8 +6,8 @@ import platform
 
 import click
 
-from builder.aci.schema import AC_VERSION
-from builder.version import VERSION
+from common.aci.schema import AC_VERSION
+from common.version import VERSION
 from stage0.flags import Command
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0.metadata import SOCKET
 from stage0.pod import Pod
 from stage0.prepare import image_manifest

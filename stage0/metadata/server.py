@@ -12,7 +12,7 @@ from contextlib import ExitStack, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0.messages import clean
 from stage0.metadata import SOCKET
 from stage0.metadata.service import MetadataService, Request, Response

@@ -20,7 +20,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from builder.aci.schema import is_identifier
+from common.aci.schema import is_identifier
 from stage0.store.manifest import encode
 from stage0.values import is_ac_name
 

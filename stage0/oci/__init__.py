@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from builder.aci.tarstream import Entry, ImageStream
-from builder.errors import UserError
+from common.aci.stream import Entry, ImageStream
+from common.errors import UserError
 from stage0.auth import Auth
 from stage0.insecure import Insecure
 from stage0.oci.config import image_manifest

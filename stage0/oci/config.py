@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from builder.aci.schema import AC_VERSION, parse_manifest
-from builder.errors import UserError
+from common.aci.schema import AC_VERSION, parse_manifest
+from common.errors import UserError
 
 DEFAULT_REGISTRY = "registry-1.docker.io"
 _DEFAULT_TAG = "latest"

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from builder.aci.names import MANIFEST, ROOTFS
-from builder.aci.tarstream import Entry, EntryType
-from builder.errors import UserError
+from common.aci.names import MANIFEST, ROOTFS
+from common.aci.stream import Entry, EntryType
+from common.errors import UserError
 
 _WHITEOUT = ".wh."
 _META = ".wh..wh."

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from builder.aci.tarstream import EntryType, ImageStream
-from builder.errors import UserError
-from builder.process import run
+from common.aci.stream import EntryType, ImageStream
+from common.errors import UserError
+from common.process import run
 from stage0.auth import Auth
 from stage0.insecure import Insecure
 from stage0.oci.config import DockerName, appc_arch, parse_docker_name

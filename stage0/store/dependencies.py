@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from builder.aci.names import ROOTFS
-from builder.errors import UserError
+from common.aci.names import ROOTFS
+from common.errors import UserError
 from stage0.store.images import ImageId, Store
 
 _MAX_IMAGES = 500

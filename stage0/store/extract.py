@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from builder.aci.tarstream import Entry, EntryType, ImageStream
-from builder.errors import UserError
+from common.aci.stream import Entry, EntryType, ImageStream
+from common.errors import UserError
 from stage0.store.layout import LIMITS, Layout
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

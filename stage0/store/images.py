@@ -22,10 +22,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from builder.aci.names import MANIFEST, store_key
-from builder.aci.schema import parse_manifest
-from builder.aci.tarstream import ImageStream
-from builder.errors import UserError
+from common.aci.names import MANIFEST, store_key
+from common.aci.schema import parse_manifest
+from common.aci.stream import ImageStream
+from common.errors import UserError
 from stage0.store.files import make_directory, sync_directory
 from stage0.store.index import ImageId, ImageInfo, Index, Remote
 from stage0.store.layout import LIMITS, Layout

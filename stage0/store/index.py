@@ -14,7 +14,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import NewType
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0.store.locks import key_lock
 
 ImageId = NewType("ImageId", str)

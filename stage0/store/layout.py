@@ -6,9 +6,9 @@ extracted, where the file descriptors of `stage0.store.extract` are a second bar
 
 from __future__ import annotations
 
-from builder.aci.names import MANIFEST, ROOTFS
-from builder.aci.tarstream import Entry, EntryType, Limits
-from builder.errors import UserError
+from common.aci.names import MANIFEST, ROOTFS
+from common.aci.stream import Entry, EntryType, Limits
+from common.errors import UserError
 
 LIMITS = Limits(tar_size=64 << 30, entries=1_000_000, kind="image")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0.reference import parse_name
 from stage0.store.dependencies import not_found
 from stage0.store.images import ImageId, Store

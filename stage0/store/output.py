@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from builder.aci.names import MANIFEST, ROOTFS, store_key
-from builder.errors import UserError
+from common.aci.names import MANIFEST, ROOTFS, store_key
+from common.errors import UserError
 from stage0.store.copy import copy_tree
 from stage0.store.extract import extract_image
 from stage0.store.files import remove_tree

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.aci.names import MANIFEST
+from common.aci.names import MANIFEST
 from stage0.store.manifest import encode
 
 _NOT_HASHED = frozenset({MANIFEST, "hash", "rendered", "image"})

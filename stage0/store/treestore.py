@@ -16,9 +16,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import NewType
 
-from builder.aci.names import MANIFEST, ROOTFS, store_key
-from builder.aci.tarstream import Entry, EntryType, ImageStream
-from builder.errors import UserError
+from common.aci.names import MANIFEST, ROOTFS, store_key
+from common.aci.stream import Entry, EntryType, ImageStream
+from common.errors import UserError
 from stage0.store.dependencies import Layer, layers
 from stage0.store.extract import Extractor, content_at
 from stage0.store.files import make_directory, remove_tree, sync_directory, sync_file_system

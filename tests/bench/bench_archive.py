@@ -31,7 +31,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from builder.aci.archive import Compression, write_aci
-from builder.version import DEFAULT_EPOCH
+from common.version import DEFAULT_EPOCH
 
 GOAL = 0.5
 SOURCES = ("/usr/bin", "/usr/sbin", "/usr/lib", "/usr/libexec", "/usr/share")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from builder.config import BuildConfig
-from builder.errors import UserError
+from common.errors import UserError
 from tests.functional.support.builds import Checkout, copy_source, digests, options_of, seed_cache
 
 pytestmark = pytest.mark.slow

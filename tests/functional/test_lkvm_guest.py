@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from builder.config import BuildConfig
-from builder.errors import UserError
+from common.errors import UserError
 from tests.functional.support.builds import SRCDIR
 
 HARNESS = Path(__file__).with_name("support") / "lkvm_guest.c"

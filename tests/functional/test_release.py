@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from builder.config import BuildConfig
-from builder.digest import file_digest
-from builder.gpg import stop_agent
+from common.files import file_digest
+from common.gpg import stop_agent
 from tests.functional.support.builds import TIMEOUT, Checkout, copy_source
 from tests.functional.support.openpgp_card import PIN, Card, SecretKey, answers_pin, inserted
 from tests.functional.support.programs import Outcome, RunningProgram
@@ -75,7 +75,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, configured: BuildConfig) -
     checkout = Checkout(place / "source", place / "build", configured.cache_dir)
     copy_source(checkout.srcdir)
     for name, old, new in (
-        ("builder/version.py", r'^VERSION = ".*"', f'VERSION = "{VERSION}"'),
+        ("common/version.py", r'^VERSION = ".*"', f'VERSION = "{VERSION}"'),
         ("CHANGELOG.md", r"^## 1\.31\.0\+git.*", f"## {VERSION}"),
     ):
         path = checkout.srcdir / name

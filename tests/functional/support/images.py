@@ -16,8 +16,8 @@ from typing import Any
 from builder.aci.archive import Compression
 from builder.aci.build import App, app_manifest, build_aci
 from builder.config import BuildConfig
-from builder.errors import UserError
 from builder.image import public_key_name, signed
+from common.errors import UserError
 from tests.functional.support.builds import Checkout, copy_source
 
 PROBE_SOURCE = Path(__file__).with_name("probe.c")
@@ -140,8 +140,8 @@ def extract(aci: Path, tree: Path) -> None:
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     # Modes and owners as they are in the image, as the store that renders it keeps them.
-    argv = ["tar", "--extract", "--numeric-owner", "--same-permissions", "--file", aci, "--directory", scratch]
-    subprocess.run(argv, check=True)
+    as_in_image = ["--numeric-owner", "--same-permissions"]
+    subprocess.run(["tar", "--extract", *as_in_image, f"--file={aci}", f"--directory={scratch}"], check=True)
     scratch.rename(tree)
 
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from builder import process
 from builder.config import BuildConfig
-from builder.graph import Json, Step
+from builder.graph import Step
+from common import process
+from common.progress import Json
 from tests.support.openpgp import gpg
 
 

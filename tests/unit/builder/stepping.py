@@ -6,9 +6,10 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from builder import process
 from builder.config import BuildConfig
-from builder.graph import Json, Progress, Step
+from builder.graph import Step
+from common import process
+from common.progress import Json, Progress
 
 
 class Bar:

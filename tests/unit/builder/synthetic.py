@@ -14,9 +14,10 @@ from pathlib import Path
 
 from builder.config import BuildConfig
 from builder.engine import build_steps
-from builder.graph import Graph, Json, Plan, Product, Scope, Step, StepContext
+from builder.graph import Graph, Plan, Product, Scope, Step, StepContext
 from builder.output import Console, Verbosity
 from builder.running import Build
+from common.progress import Json
 
 PROJECT = Path(__file__).resolve().parents[3]
 EPOCH = 1000

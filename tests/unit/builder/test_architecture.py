@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from builder.aci.schema import OS_ARCH
 from builder.architecture import architecture, find, known, of_this_machine
-from builder.errors import UserError
+from common.aci.schema import OS_ARCH
+from common.errors import UserError
 
 
 def test_every_file_can_be_read() -> None:

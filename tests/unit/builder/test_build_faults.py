@@ -18,12 +18,12 @@ import pytest
 
 from builder.cache import Entry, Record, Store
 from builder.digest import tree_digest
-from builder.errors import UserError
 from builder.fingerprint import Fingerprint
 from builder.graph import Product
 from builder.publish import publish
 from builder.schedule import Outcome
 from builder.state import State
+from common.errors import UserError
 from tests.unit.builder.synthetic import PROJECT, expected_image, make_config, prepare, runs, step
 
 _ROUNDS = 12

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from builder.cache import Entry, Store, locked, make_record
-from builder.errors import UserError
+from common.errors import UserError
 
 FINGERPRINT = "ab" * 32
 OTHER = "cd" * 32

@@ -7,7 +7,7 @@ import pytest
 
 from builder import checks
 from builder.checks import Kind, Requirement
-from builder.errors import UserError
+from common.errors import UserError
 
 NOWHERE = Requirement("no-such-program-here", Kind.PROGRAM, "no-such-package", frozenset({"kernel"}))
 

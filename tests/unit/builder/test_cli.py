@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.version import VERSION
+from common.version import VERSION
 from tests.unit.builder.synthetic import PROJECT, expected_image, make_config, prepare, runs
 
 

@@ -12,7 +12,7 @@ import pytest
 from builder import arguments, checks, configure, resolve_kvm, venv
 from builder.checks import Kind, Requirement
 from builder.config import BuildConfig
-from builder.errors import UserError
+from common.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[3]
 ABSENT = Requirement("no-such-program-here", Kind.PROGRAM, "no-such-package", frozenset({"kernel"}))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from builder import process
-from builder.errors import UserError
 from builder.userland.debs import PackageTree, merged_path, unpack
+from common import process
+from common.errors import UserError
 from tests.unit.builder.debian import Link, make_deb, need_debian_tools
 
 

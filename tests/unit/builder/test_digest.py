@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from builder.digest import StatCache, tree_digest
-from builder.errors import UserError
+from common.errors import UserError
 
 LONG_AGO = time.time() - 3600
 

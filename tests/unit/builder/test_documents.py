@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from builder import documents
-from builder.version import VERSION
+from common.version import VERSION
 
 ROOT = Path(__file__).resolve().parents[3]
 

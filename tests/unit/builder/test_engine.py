@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from builder.engine import Interrupted, epoch, interruptible
-from builder.errors import UserError
+from common.errors import UserError
 from tests.unit.builder.synthetic import build, expected_image, prepare, runs
 
 ALL = ["source", "compile", "strip", "userland", "image"]

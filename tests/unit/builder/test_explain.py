@@ -6,10 +6,10 @@ import pytest
 
 from builder.digest import StatCache
 from builder.engine import fingerprinter
-from builder.errors import UserError
 from builder.explain import Verdict, explain
 from builder.graph import Graph
 from builder.state import State
+from common.errors import UserError
 from tests.unit.builder.synthetic import build, make_build, prepare, runs, synthetic_plan
 
 

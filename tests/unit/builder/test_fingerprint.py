@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from builder.digest import StatCache
-from builder.errors import UserError
 from builder.fingerprint import Fingerprint, Fingerprinter, differences
 from builder.graph import Step
+from common.errors import UserError
 from tests.unit.builder.synthetic import step
 
 

@@ -4,8 +4,8 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from builder.errors import UserError
 from builder.flavor import Flavors
+from common.errors import UserError
 from tests.unit.builder.flavors import write_flavor
 
 SOURCE = Path(__file__).parents[3]

@@ -8,9 +8,9 @@ from click.testing import CliRunner
 
 from builder import flavor_file
 from builder.cli import cli
-from builder.errors import UserError
 from builder.flavor_commands import skeleton
 from builder.flavor_file import SCHEMA
+from common.errors import UserError
 from tests.unit.builder.flavors import write_flavor
 
 EXAMPLES = Path(__file__).parents[3] / "docs/examples/flavors"

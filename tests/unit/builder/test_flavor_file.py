@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from builder import flavor_file, flavor_keys
-from builder.errors import UserError
 from builder.flavor_file import SCHEMA, Places
+from common.errors import UserError
 
 SOURCE = Path(__file__).parents[3]
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from builder.errors import UserError
 from builder.graph import Graph, Plan, Product, Step
+from common.errors import UserError
 from tests.unit.builder.synthetic import step
 
 

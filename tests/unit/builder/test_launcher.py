@@ -11,10 +11,10 @@ import pytest
 
 from builder import launcher
 from builder.config import BuildConfig
-from builder.errors import UserError
 from builder.launcher import imports_of, write_archive
 from builder.userland.debs import PackageTree
 from builder.userland.packages import USERLAND_STEP, save_packages
+from common.errors import UserError
 from tests.unit.builder.debian import run_step
 from tests.unit.builder.flavors import flavor_of
 from tests.unit.builder.synthetic import make_config

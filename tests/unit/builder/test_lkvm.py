@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from builder.config import BuildConfig
-from builder.errors import UserError
 from builder.hypervisor import lkvm
+from common.errors import UserError
 from tests.unit.builder.programs import STOCK, make_lkvm
 from tests.unit.builder.stepping import PlainContext
 from tests.unit.builder.synthetic import PROJECT, make_config

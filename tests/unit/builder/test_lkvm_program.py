@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from builder import lkvm_program
-from builder.errors import UserError
+from common.errors import UserError
 from tests.unit.builder.programs import STOCK, make_lkvm
 
 

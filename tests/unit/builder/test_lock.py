@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from builder.config import BuildConfig
-from builder.errors import UserError
 from builder.lock import (
     Lock,
     LockedPackage,
@@ -21,6 +20,7 @@ from builder.lock import (
     save,
 )
 from builder.lock_command import repositories
+from common.errors import UserError
 from tests.unit.builder.synthetic import make_config
 
 BASH = LockedPackage("bash", "5.2", "amd64", "bookworm", "bash", 10, "a" * 64, "")

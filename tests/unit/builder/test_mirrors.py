@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import UserError
 from builder.mirrors import Mirror, first_good, parse, places
 from builder.source import place
+from common.errors import UserError
 from tests.unit.builder.stepping import NO_STEP, PlainContext
 from tests.unit.builder.synthetic import make_config
 

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from builder import arguments
-from builder.arguments import Arguments, is_url, parse
-from builder.errors import UserError
+from builder.arguments import Arguments, parse
 from builder.options import OPTIONS, VARIABLES, Content, Option, Spelling
+from common.errors import UserError
+from common.files import is_url
 
 ROOT = Path(__file__).resolve().parents[3]
 

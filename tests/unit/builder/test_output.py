@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import UserError
 from builder.output import Console, Verbosity
+from common.errors import UserError
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from builder.config import BuildConfig
-from builder.errors import UserError
 from builder.graph import Scope
 from builder.lock import RENEW, Lock, LockedPackage, save
 from builder.userland import packages
 from builder.userland.packages import download_step, load_packages, resolve_step
+from common.errors import UserError
 from tests.support.openpgp import make_key, scratch_home
 from tests.unit.builder.debian import Context, make_deb, need_debian_tools, publish, run_step
 from tests.unit.builder.synthetic import make_config

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from builder.config import BuildConfig
-from builder.errors import UserError
 from builder.graph import Graph, Plan
 from builder.plan import plan
+from common.errors import UserError
 from tests.unit.builder.flavors import write_flavor
 from tests.unit.builder.synthetic import make_config
 

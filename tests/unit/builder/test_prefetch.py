@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import UserError
 from builder.userland.debs import PackageTree
 from builder.userland.prefetch import prefetch_list
 from builder.userland.selection import Selection
 from builder.userland.trees import one_tree
+from common.errors import UserError
 
 DIRECTORIES = ("usr/lib",)
 

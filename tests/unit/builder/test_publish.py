@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from builder.cache import Entry, Record
-from builder.errors import UserError
 from builder.fingerprint import Fingerprint
 from builder.graph import Product
 from builder.publish import publish
 from builder.schedule import Outcome
 from builder.state import State
+from common.errors import UserError
 from tests.unit.builder.synthetic import step
 
 IMAGE = Product("image", "out.aci", "stage1-kvm-qemu.aci")

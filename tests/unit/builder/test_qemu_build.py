@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import UserError
 from builder.hypervisor import qemu, qemu_build
 from builder.ninja import Counter
 from builder.userland.selection import read_lines
+from common.errors import UserError
 from tests.unit.builder.flavors import flavor_of
 from tests.unit.builder.stepping import Bar, PlainContext
 from tests.unit.builder.synthetic import make_config

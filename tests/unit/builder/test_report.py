@@ -7,9 +7,11 @@ import pytest
 
 from builder.cache import Entry, Record
 from builder.fingerprint import Fingerprint
-from builder.graph import Json, Product
-from builder.report import megabytes, product_lines, table, write_report
+from builder.graph import Product
+from builder.report import product_lines, table, write_report
 from builder.schedule import Outcome
+from common.files import megabytes
+from common.progress import Json
 from tests.unit.builder.synthetic import make_config, step
 
 

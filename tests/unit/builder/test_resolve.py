@@ -6,9 +6,9 @@ import pytest
 
 from builder import arguments, lock, resolve_kvm
 from builder.arguments import Notes
-from builder.errors import UserError
 from builder.resolve import Resolution, resolve
-from builder.version import VERSION
+from common.errors import UserError
+from common.version import VERSION
 from tests.unit.builder.flavors import write_flavor
 from tests.unit.builder.programs import STOCK, make_lkvm
 

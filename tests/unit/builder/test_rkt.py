@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from builder import rkt
-from builder.errors import UserError
-from builder.version import VERSION
+from common.errors import UserError
+from common.version import VERSION
 from tests.unit.builder.stepping import PlainContext
 from tests.unit.builder.synthetic import make_config
 
@@ -45,7 +45,8 @@ def test_the_program_needs_nothing_but_python(program: Path) -> None:
 
 
 def test_every_module_can_be_imported_from_the_file(program: Path) -> None:
-    names = [name for name in zipfile.ZipFile(program).namelist() if name.startswith(("stage0/", "builder/"))]
+    own = ("stage0/", "builder/", "common/")
+    names = [name for name in zipfile.ZipFile(program).namelist() if name.startswith(own)]
     modules = [
         name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
         for name in names
@@ -56,7 +57,7 @@ def test_every_module_can_be_imported_from_the_file(program: Path) -> None:
     code += "assert 'isal' not in sys.modules"
     result = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
-    assert {"stage0.cli", "stage0.commands.run", "builder.aci.schema"} <= set(modules)
+    assert {"stage0.cli", "stage0.commands.run", "common.aci.schema"} <= set(modules)
     assert not [name for name in modules if name.startswith("builder.kernel")]
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import UserError
 from builder.flavor import Flavors
 from builder.rootfs import fill
+from common.errors import UserError
 from tests.unit.builder.flavors import write_flavor
 
 SMALL = """

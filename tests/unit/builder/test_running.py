@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import UserError
 from builder.fingerprint import Fingerprint
 from builder.graph import Scope, Step, StepContext
 from builder.output import Verbosity
 from builder.running import Build, Stopped, make_entry
+from common.errors import UserError
 from tests.unit.builder.synthetic import EPOCH, make_build, step
 
 FINGERPRINT = Fingerprint("ab" * 32, {"name": "kernel"}, {})

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from builder.digest import StatCache
-from builder.errors import UserError
 from builder.fingerprint import Fingerprinter
 from builder.graph import Graph, Plan, Step, StepContext
 from builder.running import Build, Stopped
 from builder.schedule import Scheduler, job_count
+from common.errors import UserError
 from tests.unit.builder.synthetic import make_build, step
 
 _LONG = 30.0

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from builder import secret_key, venv
-from builder.errors import UserError
+from common.errors import UserError
 from tests.support.openpgp import agents_of, make_key, need_gpg, scratch_home
 
 ROOT = Path(__file__).resolve().parents[3]

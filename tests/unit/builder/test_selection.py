@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import UserError
 from builder.userland.debs import PackageTree
 from builder.userland.selection import Selection, add_libraries, add_licenses, read_list, select
 from builder.userland.trees import one_tree
+from common.errors import UserError
 
 
 def make_tree(root: Path, **packages: dict[str, str]) -> PackageTree:

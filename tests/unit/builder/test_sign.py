@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from builder.config import BuildConfig
-from builder.errors import UserError
-from builder.gpg import verify_detached
 from builder.sign import DEVELOPMENT_KEY_FILE, SIGNING_KEY_FILE, development_key, sign
+from common.errors import UserError
+from common.gpg import verify_detached
 from tests.support.openpgp import agents_of, gpg, make_key, need_gpg, revoke, scratch_home, wait_for_end
 
 USER = "Release <release@example.com>"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import UserError
 from builder.source import SourceKind, apply_patches, classify, place
+from common.errors import UserError
 from tests.unit.builder.stepping import NO_STEP, PlainContext
 from tests.unit.builder.synthetic import make_config
 

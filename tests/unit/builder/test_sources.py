@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import UserError
 from builder.userland import sources
 from builder.userland.sources import backports_of, host_sources, mirror_sources
+from common.errors import UserError
 
 DEB822 = """\
 # The archive itself.

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.state import State, write_atomically
+from builder.state import State
+from common.files import write_atomically
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"format": 0}', "[]"])

@@ -11,8 +11,8 @@ import pytest
 
 from builder import arguments, upkeep
 from builder.config import BuildConfig
-from builder.errors import UserError
 from builder.resolve import resolve
+from common.errors import UserError
 from stage0.settings import Flags
 from stage0.settings import resolve as resolve_settings
 from stage0.stage1_image import Defaults, Stage1Images

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import UserError
 from builder.userland import steps
 from builder.userland.apt import Package
 from builder.userland.debs import PackageTree
 from builder.userland.packages import USERLAND_STEP, save_packages
+from common.errors import UserError
 from tests.unit.builder.flavors import flavor_of
 from tests.unit.builder.stepping import PlainContext
 from tests.unit.builder.synthetic import make_config

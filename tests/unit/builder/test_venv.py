@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from builder import process, venv
-from builder.errors import UserError
+from builder import venv
+from common import process
+from common.errors import UserError
 
 
 def make_wheel(folder: Path, content: str) -> str:

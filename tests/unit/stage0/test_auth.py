@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0.auth import load_auth
 from stage0.aws import guess_region
 

@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 import pytest
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0.auth import Auth
 from stage0.client import BrokenOffError, Client, DownloadError
 from stage0.limits import Limits

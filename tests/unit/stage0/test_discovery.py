@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0.auth import Auth
 from stage0.client import Client
 from stage0.discovery import Discovery, Endpoint, Tag, parse_tags

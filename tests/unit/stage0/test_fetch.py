@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0 import cli
 from stage0.commands import fetch as command
 from stage0.download import sweep_downloads

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import UserError
-from builder.gpg import PublicKey
+from common.errors import UserError
+from common.gpg import PublicKey
 from stage0.keystore import Keystore, open_keystore
 from stage0.settings import Flags, resolve
 from stage0.verify import describe_keys, require_trust

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0 import namespaces
 
 

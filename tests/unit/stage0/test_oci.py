@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0.fetch import Fetcher
 from stage0.insecure import Insecure
 from stage0.oci.config import DockerName, image_manifest, parse_docker_name

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0.arguments import AppArguments, Flag, Image, Images, Takes, images, scan
 
 FLAGS = {"net": Takes.OPTIONAL, "port": Takes.VALUE, **dict.fromkeys(("exec", "mount", "memory", "name"), Takes.VALUE)}

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.errors import UserError
-from builder.version import VERSION
+from common.errors import UserError
+from common.version import VERSION
 from stage0.arguments import IMAGE_FLAGS, App, Images, Takes, images, scan
 from stage0.manifest import AppImage, Environment, app_name, check_app_image, pod_manifest
 from stage0.pod_schema import checked_pod_manifest, read_pod_manifest

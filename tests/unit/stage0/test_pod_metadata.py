@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0 import pod as pods
 from stage0.metadata.client import check_available, register_pod, unregister_pod
 from stage0.metadata.service import MetadataService, Request, Response

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from builder.version import VERSION
+from common.version import VERSION
 from tests.support.original import ORIGINAL, needs_original
 from tests.unit.stage0.acis import aci, manifest
 from tests.unit.stage0.pods import APP, Call, Rkt

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0 import pod as pods
 from stage0.pod import Folder, Pod, State
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0 import values
 from stage0.dns import NameService, name_service, resolv_conf, write_files
 from stage0.net import has_network, parse_networks

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0.reference import (
     ForeignImage,
     ImageFile,

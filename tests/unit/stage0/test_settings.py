@@ -9,10 +9,11 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from builder.errors import UserError
+from common.click_options import OptionalValue
+from common.errors import UserError
 from stage0.cli import cli
 from stage0.config import Config, load_config
-from stage0.flags import Command, Group, OptionalValue, pass_settings
+from stage0.flags import Command, Group, pass_settings
 from stage0.insecure import Insecure
 from stage0.settings import Flags, Settings, resolve
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0.commands.attach import attach_arguments
 from stage0.insecure import Insecure
 from stage0.stage1 import EntryPoint, RunOptions, Stage1, run_arguments

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import UserError
-from builder.version import VERSION
+from common.errors import UserError
+from common.version import VERSION
 from stage0.config import Config
 from stage0.settings import Flags, Settings, resolve
 from stage0.stage1_image import Defaults, Selector, Stage1Images

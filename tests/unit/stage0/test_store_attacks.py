@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from builder.aci.tarstream import Entry, EntryType, ImageStream
-from builder.errors import UserError
+from common.aci.stream import Entry, EntryType, ImageStream
+from common.errors import UserError
 from stage0.store import Store, TreeStore
 from stage0.store.extract import Extractor, extract_image
 from stage0.store.layout import LIMITS

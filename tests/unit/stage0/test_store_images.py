@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0.store import ImageId, Remote, Store, aci_manifest
 from stage0.store.locks import key_lock
 from tests.unit.stage0.acis import COMPRESSIONS, aci, folder, item, manifest, tar_of

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from builder.aci.schema import check_manifest
-from builder.errors import UserError
+from common.aci.schema import check_manifest
+from common.errors import UserError
 from stage0.store import Store
 from stage0.store.manifest import canonical, encode
 from tests.unit.stage0.acis import aci, manifest

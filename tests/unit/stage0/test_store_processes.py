@@ -14,7 +14,7 @@ from types import FrameType
 
 import pytest
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0.store import ImageId, Store, TreeStore
 from tests.unit.stage0.acis import aci, folder, hard_link, item, manifest, symlink
 

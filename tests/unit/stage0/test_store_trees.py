@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from builder.errors import UserError
+from common.errors import UserError
 from stage0.store import ImageId, Store, TreeStore
 from stage0.store.copy import copy_tree
 from stage0.store.dependencies import layers

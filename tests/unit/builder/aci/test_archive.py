@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from builder.aci.archive import ArchiveResult, Compression, write_aci
-from builder.errors import UserError
+from common.errors import UserError
 
 EPOCH = 1767225600
 Pack = Callable[..., ArchiveResult]

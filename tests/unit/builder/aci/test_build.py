@@ -16,7 +16,7 @@ import pytest
 from builder.aci import build
 from builder.aci.build import App, app_manifest, build_aci, mode, mount_point, port
 from builder.aci.build_command import build as command
-from builder.errors import UserError
+from common.errors import UserError
 from stage0.store import Store
 from tests.support.openpgp import make_key, need_gpg, scratch_home
 from tests.unit.builder.debian import Link, make_deb, need_debian_tools

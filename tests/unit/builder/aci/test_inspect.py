@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from builder.aci.archive import ArchiveResult, Compression
 from builder.aci.commands import inspect
 from builder.aci.inspect import read_image
-from builder.errors import UserError
+from common.errors import UserError
 from tests.unit.builder.aci.tars import directory, entry, write
 from tests.unit.builder.aci.test_kernelinfo import OPTIONS, VMLINUX, bzimage
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from builder.aci.manifest import stage1_manifest
-from builder.errors import UserError
+from common.errors import UserError
 from tests.unit.builder.aci.conftest import TEMPLATE
 
 

@@ -13,7 +13,7 @@ from builder.aci.archive import ArchiveResult, Compression
 from builder.aci.commands import verify
 from builder.aci.inspect import read_image
 from builder.aci.verify import Outcome, verify_image, verify_signature
-from builder.errors import UserError
+from common.errors import UserError
 from tests.support.openpgp import export, gpg, make_key, need_gpg, scratch_home
 from tests.unit.builder.aci.tars import directory, entry, symlink, write
 

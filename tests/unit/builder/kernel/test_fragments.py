@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from builder.architecture import known
-from builder.errors import UserError
 from builder.kernel.fragments import Names, Setting, merge, read, translate
+from common.errors import UserError
 
 PROJECT = Path(__file__).resolve().parents[4]
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 
 from builder.config import BuildConfig
-from builder.errors import UserError
 from builder.graph import Step
 from builder.kernel.build import FACTS, steps
 from builder.kernel.features import FEATURES
 from builder.kernel.spec import specs_of
+from common.errors import UserError
 from tests.unit.builder.flavors import flavor_of
 from tests.unit.builder.stepping import PlainContext
 from tests.unit.builder.synthetic import make_config

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import UserError
 from builder.kernel import kernel_org
+from common.errors import UserError
 from tests.support.openpgp import detach, export, gpg, make_key, need_gpg, scratch_home
 from tests.unit.builder.stepping import NO_STEP, PlainContext
 from tests.unit.builder.synthetic import PROJECT, make_config

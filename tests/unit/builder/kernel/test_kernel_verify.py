@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import UserError
 from builder.kernel import verify
 from builder.kernel.fragments import Names, Setting, read, translate
 from builder.kernel.verify import Explanation
 from builder.source import place
+from common.errors import UserError
 from tests.unit.builder.stepping import NO_STEP, PlainContext
 from tests.unit.builder.synthetic import PROJECT, make_config
 

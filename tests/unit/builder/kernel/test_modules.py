@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import UserError
 from builder.kernel.modules import Modules
+from common.errors import UserError
 from tests.unit.builder.kernel.modules import RELEASE, make_module
 
 

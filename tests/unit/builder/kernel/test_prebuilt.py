@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from builder.config import BuildConfig
-from builder.errors import UserError
 from builder.kernel import prebuilt
 from builder.userland.apt import Package
 from builder.userland.packages import KERNEL_STEP, save_packages
+from common.errors import UserError
 from tests.unit.builder.debian import make_deb, need_debian_tools
 from tests.unit.builder.kernel.modules import RELEASE, make_module
 from tests.unit.builder.stepping import PlainContext

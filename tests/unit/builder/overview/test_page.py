@@ -12,10 +12,10 @@ from click.testing import CliRunner
 
 from builder.aci.archive import Compression, write_aci
 from builder.aci.components import COMPONENTS_PATH, PACKAGES_PATH
-from builder.digest import file_digest
-from builder.errors import UserError
 from builder.overview.command import report
 from builder.overview.page import Sources, colours, render
+from common.errors import UserError
+from common.files import file_digest
 
 EPOCH = 1767225600
 EVIL = "<script>alert(1)</script>"

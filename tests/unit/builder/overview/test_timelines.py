@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from builder import process
-from builder.errors import UserError
 from builder.overview.timelines import Span, boot_spans, build_spans
+from common import process
+from common.errors import UserError
 
 
 def step(seconds: float, *needs: str, cached: bool = False) -> dict[str, Any]:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import UserError
 from builder.release.notes import changes_of
+from common.errors import UserError
 
 TEXT = """# Changelog
 

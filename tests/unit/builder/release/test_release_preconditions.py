@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from builder.config import BuildConfig
-from builder.errors import UserError
-from builder.gpg import import_keys, throwaway_home
 from builder.release.keys import merge_public_keys, release_key
 from builder.release.preconditions import check
+from common.errors import UserError
+from common.gpg import import_keys, throwaway_home
 from tests.support.openpgp import agents_of, export, gpg, make_key, need_gpg, scratch_home
 from tests.unit.builder.synthetic import make_config
 

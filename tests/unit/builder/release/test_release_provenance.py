@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from builder.errors import UserError
 from builder.release.provenance import PREDICATE, STATEMENT, read, write
 from builder.sign import named_key, sign_with
+from common.errors import UserError
 from tests.support.openpgp import export, make_key, need_gpg, scratch_home
 
 SAID = {"_type": STATEMENT, "predicateType": PREDICATE, "subject": []}

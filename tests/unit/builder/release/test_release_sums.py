@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import UserError
 from builder.release.sums import parse, render
+from common.errors import UserError
 
 DIGEST = "a" * 64
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import UserError
 from builder.release.twice import IMAGES_DIRECTORY, compare, relocated
+from common.errors import UserError
 from tests.unit.builder.synthetic import make_config
 
 

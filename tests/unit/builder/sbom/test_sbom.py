@@ -16,10 +16,10 @@ from spdx_tools.spdx.validation.document_validator import validate_full_spdx_doc
 
 from builder.aci.archive import Compression, write_aci
 from builder.aci.components import PACKAGES_PATH
-from builder.digest import file_digest
-from builder.errors import UserError
 from builder.sbom.bill import Bill, read_bill
 from builder.sbom.command import sbom
+from common.errors import UserError
+from common.files import file_digest
 
 EPOCH = 1767225600
 MANIFEST = {

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from builder.elf import defined_versions, needed_versions
-from builder.errors import UserError
 from builder.userland import collect
 from builder.userland.debs import PackageTree
 from builder.userland.origin import Origin
 from builder.userland.selection import Selection, add_libraries, parse_entry, select
 from builder.userland.trees import one_tree, over
+from common.errors import UserError
 
 HOME = "usr/lib/x"
 DIRECTORIES = (HOME, "usr/lib", "usr/lib64")

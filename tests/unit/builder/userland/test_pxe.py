@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import UserError
 from builder.userland import origins, pxe
+from common.errors import UserError
 from tests.functional.support.pxe import compress, pack
 from tests.support.openpgp import detach, export, make_key, need_gpg, scratch_home
 from tests.unit.builder.flavors import flavor_of

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from builder.errors import UserError
-from builder.graph import Json
 from builder.userland import systemd
 from builder.userland.systemd import option_settings, wanted_options
+from common.errors import UserError
+from common.progress import Json
 from tests.unit.builder.stepping import PlainContext
 from tests.unit.builder.synthetic import make_config
 

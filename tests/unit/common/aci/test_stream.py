@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from builder.aci import tarstream
-from builder.aci.tarstream import Entry, EntryType, ImageStream, Limits
-from builder.errors import UserError
+from common.aci import stream
+from common.aci.stream import Entry, EntryType, ImageStream, Limits
+from common.errors import UserError
 from tests.unit.builder.aci.tars import directory, entry, symlink, tar_bytes, write
 
 LONG = "rootfs/" + "long/" * 60 + "name"
@@ -171,8 +171,8 @@ def test_damage_never_ends_in_anything_but_a_clear_line(
 
 def _library(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     library = pytest.importorskip(name, reason=f"{name} is not installed")
-    monkeypatch.setattr(tarstream, "zlib", library)
-    monkeypatch.setattr(tarstream, "_DAMAGE", (EOFError, library.error))
+    monkeypatch.setattr(stream, "zlib", library)
+    monkeypatch.setattr(stream, "_DAMAGE", (EOFError, library.error))
 
 
 GZIP = gzip.compress(SAMPLE)

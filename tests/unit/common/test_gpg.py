@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from builder import process
-from builder.errors import UserError
-from builder.gpg import (
+from common import process
+from common.errors import UserError
+from common.gpg import (
     PublicKey,
     borrowed_home,
     find_signer,

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from builder.aci.schema import OS_ARCH, annotation, check_manifest, label, parse_manifest
-from builder.errors import UserError
+from common.aci.schema import OS_ARCH, annotation, check_manifest, label, parse_manifest
+from common.errors import UserError
 
 MINIMAL: dict[str, Any] = {"acKind": "ImageManifest", "acVersion": "0.8.11", "name": "example.com/image"}
 APP: dict[str, Any] = {"exec": ["/bin/app"], "user": "0", "group": "0"}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from builder.errors import UserError
+from common.errors import UserError
 
 Argument = str | os.PathLike[str]
 

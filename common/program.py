@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import click
 
-from builder.errors import UserError
+from common.errors import UserError
 
 _INTERRUPTED = 130
 _ENVIRONMENT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)

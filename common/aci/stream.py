@@ -21,7 +21,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO, cast
 
-from builder.errors import UserError
+from common.errors import UserError
 
 try:
     from isal import isal_zlib as zlib

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder.errors import UserError
-from builder.process import run
+from common.errors import UserError
+from common.process import run
 
 if TYPE_CHECKING:
     import gnupg

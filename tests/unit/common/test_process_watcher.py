@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from builder.process import CommandError, run
+from common.process import CommandError, run
 
 
 class Watcher:

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
-from builder.errors import UserError
+from common.errors import UserError
 
 AC_VERSION = "0.8.11"
 """Version of the spec that the images of this project declare."""

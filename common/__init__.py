@@ -1,0 +1,1 @@
+"""What the toolchain and rkt share: errors, processes, files, OpenPGP, and reading images."""

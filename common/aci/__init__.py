@@ -1,0 +1,1 @@
+"""Reading images of apps and stage1s: names, manifests, archives (appc spec 0.8.11)."""
