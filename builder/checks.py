@@ -13,11 +13,10 @@ import shutil
 import tempfile
 import tomllib
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from builder.model.requirement import Kind, Requirement
 from common import process
 from common.errors import UserError
 
@@ -28,41 +27,6 @@ _TABLE = Path(__file__).with_name("requirements.toml")
 _APT_LISTS = Path("/var/lib/apt/lists")
 _INSTALL = ("apt-get", "install", "-y", "--no-install-recommends")
 _COMPILER = "gcc"
-
-
-class Kind(Enum):
-    """What a requirement is, and so how it is looked for."""
-
-    PROGRAM = "program"
-    HEADER = "header"
-    STATIC = "static"
-    MODULE = "module"
-    FILE = "file"
-
-
-@dataclass(frozen=True)
-class Requirement:
-    """One row of requirements.toml."""
-
-    name: str
-    kind: Kind
-    package: str
-    """The Debian package that has it."""
-    purposes: frozenset[str]
-    link: tuple[str, ...] = ()
-    """Flags for the linker, for a header with a library behind it."""
-
-    @property
-    def label(self) -> str:
-        """The requirement in words, for the line that reports it."""
-        words = {
-            Kind.PROGRAM: "",
-            Kind.HEADER: "",
-            Kind.STATIC: "static ",
-            Kind.MODULE: "Python module ",
-            Kind.FILE: "",
-        }
-        return words[self.kind] + self.name
 
 
 def table(path: Path = _TABLE) -> tuple[Requirement, ...]:

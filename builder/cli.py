@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from builder.config import BuildConfig
+from builder.model.config import BuildConfig
 from common.errors import UserError
 from common.program import run
 from common.version import VERSION

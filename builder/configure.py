@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from builder import architecture, arguments, checks, resolve_kvm, secret_key, venv
-from builder.config import BuildConfig
+from builder import arguments, checks, resolve_kvm, secret_key, venv
+from builder.model import architecture
+from builder.model.config import BuildConfig
+from builder.model.requirement import Requirement
 from builder.resolve import Resolution, resolve
 from builder.summary import Outcome, summary
 from common import process
@@ -121,7 +123,7 @@ def _check_machine(
     return replace(resolution.config, functional_tests=tests), reason
 
 
-def _refuse(absent: Sequence[checks.Requirement]) -> None:
+def _refuse(absent: Sequence[Requirement]) -> None:
     if absent:
         raise checks.describe(absent)
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from types import FrameType
 
 from builder.cache import Store, locked
-from builder.config import BuildConfig
 from builder.digest import StatCache
 from builder.fingerprint import Fingerprinter
 from builder.graph import Graph
+from builder.model.config import BuildConfig
 from builder.publish import available, publish
 from builder.running import Build, Waiter
 from builder.schedule import Outcome, Scheduler

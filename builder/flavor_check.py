@@ -8,9 +8,9 @@ from pathlib import Path
 from builder import arguments, resolve
 from builder.aci.manifest import stage1_manifest
 from builder.arguments import Notes
-from builder.config import BuildConfig
-from builder.flavor import Flavor
-from builder.naming import manifest_name
+from builder.model.config import BuildConfig
+from builder.model.flavor import Flavor
+from builder.model.variants import manifest_name
 from builder.plan import plan, template_values
 from builder.rootfs import fill
 

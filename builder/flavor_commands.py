@@ -13,8 +13,8 @@ from pathlib import Path
 
 import click
 
-from builder.flavor import Flavor, Flavors, check_name
-from builder.flavor_file import FLAVOR_FILE, SCHEMA, Items, Key, Type
+from builder.model.flavor import Flavor, Flavors, check_name
+from builder.model.flavor_file import FLAVOR_FILE, SCHEMA, Items, Key, Type
 from common.errors import UserError
 
 _SOURCE_ROOT = Path(__file__).resolve().parents[1]

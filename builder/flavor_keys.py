@@ -8,12 +8,12 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 
-from builder.flavor_file import SCHEMA, Key, Merge, Type
+from builder.model.flavor_file import SCHEMA, Key, Merge, Type
 
 _INTRODUCTION = """\
 # The keys of flavor.toml
 
-This page is generated from `builder/flavor_schema.toml` by `make docs`; [flavors.md](flavors.md) is about their use.
+`make docs` generates this page from `builder/model/flavor_schema.toml`; [flavors.md](flavors.md) is about their use.
 A key that is not here is an error, and so is a value that is not what the key holds. Files and folders of the flavor
 are relative to its own folder and must lie in it; paths of the image are relative to the image's root.
 """

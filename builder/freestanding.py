@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from builder.architecture import architecture
 from builder.graph import StepContext
+from builder.model.architecture import architecture
 
 _FLAGS = (
     *("-std=gnu11", "-Os", "-Wall", "-Wextra", "-nostdlib", "-fno-asynchronous-unwind-tables"),

@@ -10,7 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
-from builder.config import BuildConfig
+from builder.model.config import BuildConfig
 from common.errors import UserError
 from common.progress import Json, Progress
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from builder import freestanding
-from builder.config import BuildConfig
 from builder.graph import Step, StepContext
+from builder.model.config import BuildConfig
 
 NAME = "guest"
 PROGRAM = "start"

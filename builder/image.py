@@ -13,10 +13,10 @@ from pathlib import Path
 
 from builder import launch_rules
 from builder.aci.components import COMPONENTS_PATH, PACKAGES_PATH
-from builder.config import BuildConfig
-from builder.flavor import Flavor
 from builder.graph import Scope, Step, StepContext
-from builder.naming import manifest_name
+from builder.model.config import BuildConfig
+from builder.model.flavor import Flavor
+from builder.model.variants import manifest_name
 from builder.sign import DEVELOPMENT_KEY_FILE, NO_KEY, SIGNATURE_SUFFIX, SIGNING_KEY_FILE
 from builder.userland.selection import COMPONENTS
 from builder.userland.steps import PACKED
@@ -61,7 +61,7 @@ def flavor_step(config: BuildConfig, flavor: Flavor, values: Mapping[str, Json])
             "values": dict(values),
         },
         code=(
-            *("builder.image", "builder.flavor", "builder.flavor_file", "builder.launch_rules"),
+            *("builder.image", "builder.model.flavor", "builder.model.flavor_file", "builder.launch_rules"),
             *("builder.rootfs", "builder.templates", "builder.aci.manifest"),
         ),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from builder.flavor import Flavor
+from builder.model.flavor import Flavor
 from common.progress import Json
 
 UNITS = "usr/lib/systemd/system"

@@ -7,10 +7,10 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from builder.architecture import architecture
-from builder.config import BuildConfig
-from builder.flavor import Flavor
 from builder.graph import Step, StepContext
+from builder.model.architecture import architecture
+from builder.model.config import BuildConfig
+from builder.model.flavor import Flavor
 from builder.userland import steps as userland
 from builder.userland.debs import PackageTree
 from builder.userland.packages import USERLAND_STEP

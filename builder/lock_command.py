@@ -11,12 +11,12 @@ from pathlib import Path
 import click
 
 from builder import advisories
-from builder import lock as locking
 from builder.cache import Entry, Store
-from builder.config import BuildConfig
 from builder.engine import STATE_NAME, build_steps, epoch, interruptible
 from builder.graph import Graph, Step
-from builder.lock import Lock, LockedPackage, LockedSource
+from builder.model import lock as locking
+from builder.model.config import BuildConfig
+from builder.model.lock import Lock, LockedPackage, LockedSource
 from builder.output import Console, Verbosity
 from builder.plan import plan
 from builder.running import Build

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from builder import guest, image, kernel_version, launch_rules, launcher, rkt
-from builder.architecture import architecture
-from builder.config import BuildConfig
-from builder.flavor import Flavor, Flavors, Isolation
+from builder import guest, image, launch_rules, launcher, rkt
 from builder.graph import Plan, Product, Step
 from builder.hypervisor import lkvm, qemu
 from builder.kernel import build as kernel
 from builder.kernel import features, prebuilt
 from builder.kernel.spec import KernelSpec, source_package, specs_of
-from builder.naming import Variant, variants
+from builder.model import kernel_version
+from builder.model.architecture import architecture
+from builder.model.config import BuildConfig
+from builder.model.flavor import Flavor, Flavors, Isolation
+from builder.model.variants import Variant, variants
 from builder.userland import origins, packages
 from builder.userland import steps as userland
 from common.errors import UserError

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from builder.config import BuildConfig
 from builder.graph import Product
+from builder.model.config import BuildConfig
 from builder.schedule import Outcome
 from common.files import file_digest, megabytes, write_atomically
 from common.progress import Json

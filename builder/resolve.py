@@ -12,16 +12,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from builder import architecture, kernel_version, lock, mirrors, resolve_kvm, resolve_userland
-from builder.architecture import Architecture
+from builder import resolve_kvm, resolve_userland
 from builder.arguments import Arguments, Notes
-from builder.checks import Kind, Requirement
-from builder.config import BuildConfig
-from builder.flavor import Flavor, Flavors, Isolation
-from builder.kernel import fragments
-from builder.naming import name_below, variants
+from builder.model import architecture, kernel_fragments, kernel_version, lock, mirrors
+from builder.model.architecture import Architecture
+from builder.model.config import BuildConfig
+from builder.model.flavor import Flavor, Flavors, Isolation
+from builder.model.requirement import Kind, Requirement
+from builder.model.userland_origin import Origin
+from builder.model.variants import name_below, variants
 from builder.options import OPTIONS
-from builder.userland.origin import Origin
 from common.errors import UserError
 from common.version import VERSION
 
@@ -148,7 +148,7 @@ def _check_lock(config: BuildConfig, own: resolve_userland.UserlandChoice) -> No
 def _has_type_information(kvm: resolve_kvm.KvmChoice, machines: Iterable[Flavor]) -> bool:
     """Whether a fragment asks for BTF, which the kernel's build takes another program for."""
     paths = {*kvm.kernel.fragments, *(path for one in machines for path in one.paths("kernel.fragments"))}
-    settings = (setting for path in sorted(paths) for setting in fragments.read(path))
+    settings = (setting for path in sorted(paths) for setting in kernel_fragments.read(path))
     return any(setting.symbol == "DEBUG_INFO_BTF" and setting.value == "y" for setting in settings)
 
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from builder import kernel_version, lkvm_program
-from builder.architecture import Architecture
 from builder.arguments import Arguments, Notes
+from builder.model import kernel_version, prebuilt_lkvm
+from builder.model.architecture import Architecture
 from common import process
 from common.errors import UserError
 from common.files import is_url
@@ -187,9 +187,9 @@ def _check_lkvm_program(arguments: Arguments, notes: Notes, program: Path) -> No
             "--with-stage1-lkvm and --with-stage1-lkvm-src exclude each other", hint="name a program, or its source"
         )
     notes.ignore(arguments, "stage1-lkvm-revision", "lkvm is prebuilt")
-    lkvm_program.check(program)
-    if not lkvm_program.has_channel(program):
-        notes.warnings.append(f"{program} {lkvm_program.WITHOUT_CHANNEL}")
+    prebuilt_lkvm.check(program)
+    if not prebuilt_lkvm.has_channel(program):
+        notes.warnings.append(f"{program} {prebuilt_lkvm.WITHOUT_CHANNEL}")
 
 
 def split_list(option: str, text: str, known: Collection[str], kind: str, offer: Collection[str]) -> tuple[str, ...]:

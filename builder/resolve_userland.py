@@ -10,10 +10,10 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.architecture import Architecture
 from builder.arguments import Arguments, Notes
-from builder.flavor import Flavor
-from builder.userland.origin import Origin, origin_for
+from builder.model.architecture import Architecture
+from builder.model.flavor import Flavor
+from builder.model.userland_origin import Origin, origin_for
 from common.errors import UserError
 from common.files import is_url
 

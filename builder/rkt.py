@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from builder.config import BuildConfig
 from builder.graph import Step, StepContext
 from builder.launcher import imports_of, write_archive
+from builder.model.config import BuildConfig
 from common.errors import UserError
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from builder.flavor import Flavor, Layer
-from builder.flavor_file import Item
+from builder.model.flavor import Flavor, Layer
+from builder.model.flavor_file import Item
 from builder.templates import render
 from common.errors import UserError
 

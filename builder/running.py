@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from builder.cache import Entry, Store, make_record, remove
-from builder.config import BuildConfig
 from builder.fingerprint import Fingerprint
 from builder.graph import Scope, Step
+from builder.model.config import BuildConfig
 from builder.output import Console, Verbosity
 from common.errors import UserError
 from common.process import CommandError, run

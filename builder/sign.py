@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from builder.config import BuildConfig
+from builder.model.config import BuildConfig
 from common.errors import UserError
 from common.gpg import borrowed_home, find_signer, full_fingerprint, open_gpg
 

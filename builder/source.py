@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from builder.archive import safe_extract
 from builder.fetch import fetch
 from builder.graph import StepContext
-from builder.mirrors import first_good
+from builder.model.mirrors import first_good
 from common.errors import UserError
 from common.files import file_digest
 from common.process import CommandError

@@ -8,10 +8,10 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-from builder import kernel_version
-from builder.config import BuildConfig
-from builder.flavor import Flavors
-from builder.naming import variants, versions_of
+from builder.model import kernel_version
+from builder.model.config import BuildConfig
+from builder.model.flavor import Flavors
+from builder.model.variants import variants, versions_of
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from builder import cache, rkt
-from builder.config import CONFIG_NAME, BuildConfig
+from builder.model.config import CONFIG_NAME, BuildConfig
 from common.errors import UserError
 
 _KEPT_BY_CLEAN = frozenset({"CACHEDIR.TAG", CONFIG_NAME, "config.status", "venv", "gnupg"})

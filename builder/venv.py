@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from builder.config import BuildConfig
+from builder.model.config import BuildConfig
 from common import process
 from common.errors import UserError
 

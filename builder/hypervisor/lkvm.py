@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from builder import lkvm_program, source
-from builder.config import BuildConfig
+from builder import source
 from builder.graph import Step, StepContext
-from builder.lock import check_source
+from builder.model import prebuilt_lkvm
+from builder.model.config import BuildConfig
+from builder.model.lock import check_source
 from builder.source import Checkout, SourceKind
 from common.errors import UserError
 from common.progress import Progress
@@ -65,17 +66,17 @@ def _prebuilt_step(program: Path) -> Step:
         summary=f"take {program}",
         run=_take,
         files=(program,),
-        code=("builder.hypervisor.lkvm", "builder.lkvm_program"),
+        code=("builder.hypervisor.lkvm", "builder.model.prebuilt_lkvm"),
         tools=("strip",),
     )
 
 
 def _take(ctx: StepContext) -> None:
     program = Path(ctx.config.lkvm_program)
-    lkvm_program.check(program)
-    channel = lkvm_program.has_channel(program)
+    prebuilt_lkvm.check(program)
+    channel = prebuilt_lkvm.has_channel(program)
     if not channel:
-        ctx.notice(f"{program} {lkvm_program.WITHOUT_CHANNEL}")
+        ctx.notice(f"{program} {prebuilt_lkvm.WITHOUT_CHANNEL}")
     _finish(ctx, program, channel=channel)
     ctx.record("channel", channel)
 

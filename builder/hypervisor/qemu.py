@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 from builder import freestanding
-from builder.architecture import Architecture, architecture
-from builder.config import BuildConfig
-from builder.flavor import Flavor
 from builder.graph import Step, StepContext
 from builder.hypervisor import qemu_build
+from builder.model.architecture import Architecture, architecture
+from builder.model.config import BuildConfig
+from builder.model.flavor import Flavor
 from builder.userland import collect
 from builder.userland import steps as userland
 from builder.userland.packages import QEMU_STEP

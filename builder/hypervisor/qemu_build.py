@@ -9,8 +9,8 @@ import shutil
 from pathlib import Path
 
 from builder import source
-from builder.config import BuildConfig
 from builder.graph import Step, StepContext
+from builder.model.config import BuildConfig
 from builder.ninja import Counter
 from builder.plain_directory import plain_directory
 from builder.source import SourceKind

@@ -9,14 +9,15 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from builder import fetch, mirrors, source
-from builder.architecture import architecture
-from builder.config import BuildConfig
+from builder import fetch, source
 from builder.graph import Step, StepContext
-from builder.kernel import features, fragments, kernel_org, verify
-from builder.kernel.fragments import Setting
+from builder.kernel import features, kernel_org, verify
 from builder.kernel.spec import KernelSpec
-from builder.lock import check_source, expected_digest
+from builder.model import kernel_fragments, mirrors
+from builder.model.architecture import architecture
+from builder.model.config import BuildConfig
+from builder.model.kernel_fragments import Setting
+from builder.model.lock import check_source, expected_digest
 from builder.plain_directory import plain_directory
 from builder.source import SourceKind
 from builder.userland.packages import kernel_source_step, load_packages
@@ -45,7 +46,7 @@ def steps(config: BuildConfig, spec: KernelSpec) -> tuple[Step, ...]:
     be read or contradict each other.
     """
     machine = architecture(config.arch)
-    merged = fragments.merge(*read_fragments(spec))
+    merged = kernel_fragments.merge(*read_fragments(spec))
     options: dict[str, Json] = {setting.symbol: setting.value for setting in merged.settings}
     kind = _kind(spec)
     needs: tuple[str, ...] = ()
@@ -68,7 +69,7 @@ def steps(config: BuildConfig, spec: KernelSpec) -> tuple[Step, ...]:
         code=(
             "builder.kernel.build",
             "builder.kernel.features",
-            "builder.kernel.fragments",
+            "builder.model.kernel_fragments",
             "builder.kernel.verify",
             "builder.source",
             "builder.archive",
@@ -91,8 +92,8 @@ def _unused(options: Mapping[str, Json]) -> tuple[str, ...]:
 
 def read_fragments(spec: KernelSpec) -> tuple[list[Setting], list[Setting]]:
     """The settings of the project, fragment by fragment, and those of flavors and the person."""
-    ours = [setting for path in spec.ours for setting in fragments.read(path)]
-    theirs = [setting for path in spec.theirs for setting in fragments.read(path)]
+    ours = [setting for path in spec.ours for setting in kernel_fragments.read(path)]
+    theirs = [setting for path in spec.theirs for setting in kernel_fragments.read(path)]
     return ours, theirs
 
 
@@ -125,7 +126,13 @@ def _source_step(config: BuildConfig, spec: KernelSpec) -> Step:
         run=lambda context: _download_source(context, spec.src),
         files=(kernel_org.keys_folder(config),),
         params={"url": spec.src, "locked": expected_digest(config, spec.src.partition("#")[0])},
-        code=("builder.kernel.build", "builder.kernel.kernel_org", "builder.fetch", "builder.mirrors", "builder.lock"),
+        code=(
+            "builder.kernel.build",
+            "builder.kernel.kernel_org",
+            "builder.fetch",
+            "builder.model.mirrors",
+            "builder.model.lock",
+        ),
     )
 
 
@@ -201,13 +208,13 @@ def _configure(
     ctx: StepContext, spec: KernelSpec, tree: Path, objects: Path, environment: Mapping[str, str]
 ) -> list[str]:
     """Write `.config`, check that it is what the fragments ask for, and return the options that a person overrode."""
-    names = fragments.Names.load(ctx.config.srcdir / "kernel-configs" / "names.toml")
+    names = kernel_fragments.Names.load(ctx.config.srcdir / "kernel-configs" / "names.toml")
     known = verify.known_symbols(tree)
-    translated = [fragments.translate(settings, known, names) for settings in read_fragments(spec)]
+    translated = [kernel_fragments.translate(settings, known, names) for settings in read_fragments(spec)]
     for _, notes in translated:
         for note in notes:
             ctx.detail(note)
-    merged = fragments.merge(*(settings for settings, _ in translated))
+    merged = kernel_fragments.merge(*(settings for settings, _ in translated))
     settings = merged.settings
     for override in merged.overrides:
         ctx.notice(f"{override.theirs.where}: {override.theirs.text} replaces {override.ours.text}")

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.archive import decompressed
-from builder.config import BuildConfig
 from builder.fetch import fetch
 from builder.graph import StepContext
+from builder.model.config import BuildConfig
 from common import gpg
 from common.errors import UserError
 from common.process import run

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from builder import freestanding, guest
 from builder.aci.kernelinfo import kernel_info, vmlinux_of
-from builder.architecture import architecture
-from builder.config import BuildConfig
 from builder.graph import Step, StepContext
 from builder.kernel import features, initramfs
 from builder.kernel.build import FACTS
 from builder.kernel.modules import Module, Modules
+from builder.model.architecture import architecture
+from builder.model.config import BuildConfig
 from builder.userland.packages import KERNEL_STEP, load_packages
 from builder.userland.selection import read_lines
 from common.errors import UserError

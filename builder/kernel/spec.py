@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder import kernel_version
-from builder.config import BuildConfig
-from builder.flavor import Flavor
-from builder.naming import versions_of
+from builder.model import kernel_version
+from builder.model.config import BuildConfig
+from builder.model.flavor import Flavor
+from builder.model.variants import versions_of
 from common.errors import UserError
 
 _TABLE = "kernel"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.graph import StepContext
-from builder.kernel.fragments import Setting
+from builder.model.kernel_fragments import Setting
 from common.errors import UserError
 
 _DEFINITION = re.compile(r"^\s*(?:menu)?config\s+(\w+)\s*$", re.ASCII | re.MULTILINE)

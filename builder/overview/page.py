@@ -13,7 +13,7 @@ import jinja2
 from builder.aci.diff import TITLES, Difference, difference
 from builder.aci.inspect import Image, clean, decoded_manifest, read_image
 from builder.aci.verify import Check, verify_image, verify_signature
-from builder.kernel import fragments
+from builder.model import kernel_fragments
 from builder.overview.timelines import Span, boot_spans, build_spans
 from builder.overview.treemap import HEIGHT, WIDTH, Tile, tiles
 from builder.sbom.bill import BUILD_RECORD, Part, read_bill
@@ -161,7 +161,7 @@ def _options(image: Image, folder: Path | None) -> dict[str, list[_Option]]:
         return found
     named: Mapping[str, str] = {}
     if folder is not None:
-        settings = [item for path in sorted(folder.glob("*/*.config")) for item in fragments.read(path)]
+        settings = [item for path in sorted(folder.glob("*/*.config")) for item in kernel_fragments.read(path)]
         named = {f"CONFIG_{item.symbol}": item.fragment.stem for item in settings}
     for name, value in sorted(values.items()):
         fragment = named.get(name, "by default, or as others need it")

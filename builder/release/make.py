@@ -10,12 +10,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from builder.architecture import architecture
 from builder.cache import locked, remove
-from builder.config import BuildConfig
 from builder.engine import REPORT_NAME
-from builder.flavor import Flavors
-from builder.naming import manifest_name, variants
+from builder.model.architecture import architecture
+from builder.model.config import BuildConfig
+from builder.model.flavor import Flavors
+from builder.model.variants import manifest_name, variants
 from builder.output import Console
 from builder.overview.page import Sources
 from builder.overview.page import render as render_report

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from builder import documents
-from builder.architecture import Architecture
+from builder.model.architecture import Architecture
 from builder.release.twice import IMAGES_DIRECTORY, Built
 from builder.rkt import PROGRAM
 from common import process

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.config import BuildConfig
-from builder.lock import RENEW
+from builder.model.config import BuildConfig
+from builder.model.lock import RENEW
 from builder.sign import NO_KEY
 from common import process
 from common.errors import UserError

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from builder.aci.inspect import read_image
-from builder.config import BuildConfig
-from builder.lock import load
+from builder.model.config import BuildConfig
+from builder.model.lock import load
 from builder.release.preconditions import Tagged
 from common.errors import UserError
 from common.files import file_digest

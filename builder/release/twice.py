@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from builder.archive import safe_extract
-from builder.config import BuildConfig
 from builder.engine import REPORT_NAME, build_steps
 from builder.graph import Graph
+from builder.model.config import BuildConfig
 from builder.output import Console
 from builder.plan import plan
 from builder.release.preconditions import Tagged

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from builder.architecture import architecture
-from builder.config import BuildConfig
-from builder.flavor import Flavor
 from builder.graph import Scope, Step, StepContext
+from builder.model.architecture import architecture
+from builder.model.config import BuildConfig
+from builder.model.flavor import Flavor
+from builder.model.userland_origin import Origin, origin_of
 from builder.userland import steps as userland
 from builder.userland import systemd
-from builder.userland.origin import Origin, origin_of
 from common.files import is_url
 
 _FROM = {Origin.SRC: "the compiled systemd", Origin.COREOS: "the PXE image", Origin.HOST: "this machine"}

@@ -8,10 +8,10 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from builder.architecture import architecture
-from builder.config import BuildConfig
 from builder.graph import Scope, Step, StepContext
-from builder.lock import RENEW, LockedPackage, locked_packages
+from builder.model.architecture import architecture
+from builder.model.config import BuildConfig
+from builder.model.lock import RENEW, LockedPackage, locked_packages
 from builder.userland.apt import Apt, Package, check_file, place
 from builder.userland.sources import KEYRING, backports_of, backports_suite, host_sources, mirror_sources
 from common.errors import UserError

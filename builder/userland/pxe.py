@@ -11,13 +11,13 @@ import shutil
 from pathlib import Path
 
 from builder.fetch import fetch
-from builder.flavor import Flavor
 from builder.graph import StepContext
-from builder.mirrors import first_good
+from builder.model.flavor import Flavor
+from builder.model.mirrors import first_good
+from builder.model.userland_origin import Origin
 from builder.userland import collect
 from builder.userland import steps as userland
 from builder.userland.debs import MERGED, PackageTree
-from builder.userland.origin import Origin
 from common import gpg
 from common.errors import UserError
 from common.files import is_url

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from builder.config import BuildConfig
 from builder.graph import Scope, Step, StepContext
+from builder.model.config import BuildConfig
 from builder.userland.apt import place
 from builder.userland.packages import apt_of, place_of
 from common.errors import UserError

@@ -7,13 +7,13 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from builder.architecture import architecture
-from builder.config import BuildConfig
-from builder.flavor import Flavor
 from builder.graph import Step, StepContext
+from builder.model.architecture import architecture
+from builder.model.config import BuildConfig
+from builder.model.flavor import Flavor
+from builder.model.userland_origin import Origin, origin_of
 from builder.userland import collect, prefetch
 from builder.userland.debs import PackageTree, unpack
-from builder.userland.origin import Origin, origin_of
 from builder.userland.packages import USERLAND_STEP, load_packages
 from builder.userland.selection import (
     COMPONENTS,

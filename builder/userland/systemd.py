@@ -11,17 +11,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from builder import source
-from builder.architecture import architecture
-from builder.config import BuildConfig
-from builder.flavor import Flavor
 from builder.graph import Step, StepContext
-from builder.lock import check_source, pinned
+from builder.model.architecture import architecture
+from builder.model.config import BuildConfig
+from builder.model.flavor import Flavor
+from builder.model.lock import check_source, pinned
+from builder.model.userland_origin import Origin
 from builder.ninja import Counter
 from builder.source import SourceKind
 from builder.userland import collect, source_package
 from builder.userland import steps as userland
 from builder.userland.debs import PackageTree
-from builder.userland.origin import Origin
 from builder.userland.selection import read_lines
 from common.errors import UserError
 from common.progress import Json

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from builder import architecture
-from builder.config import BuildConfig
+from builder.model import architecture
+from builder.model.config import BuildConfig
 from tests.functional.support.builds import Checkout, copy_source
 from tests.functional.support.console import app_lines
 from tests.functional.support.images import Image, compile_probe, extract

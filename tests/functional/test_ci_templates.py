@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from builder.config import BuildConfig
+from builder.model.config import BuildConfig
 from tests.functional.support.builds import SRCDIR, TIMEOUT, copy_source
 from tests.functional.support.programs import RunningProgram
 

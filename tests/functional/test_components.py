@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.config import BuildConfig
+from builder.model.config import BuildConfig
 from tests.functional.support.builds import SRCDIR, Checkout, copy_source
 
 pytestmark = pytest.mark.slow

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from builder.aci.components import PACKAGES_PATH
-from builder.config import BuildConfig
+from builder.model.config import BuildConfig
 from tests.functional.support.builds import Checkout, copy_source
 from tests.functional.support.console import app_lines
 from tests.functional.support.images import Image, NotBuilt, extract, find_aci, find_flavor

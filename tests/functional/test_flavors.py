@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.config import BuildConfig
+from builder.model.config import BuildConfig
 from tests.functional.support.builds import Checkout, copy_source
 from tests.functional.support.console import app_lines
 from tests.functional.support.images import PROBE_SOURCE, Image, compile_probe, extract

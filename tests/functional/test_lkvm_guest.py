@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.config import BuildConfig
+from builder.model.config import BuildConfig
 from common.errors import UserError
 from tests.functional.support.builds import SRCDIR
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.config import BuildConfig
+from builder.model.config import BuildConfig
 from common.files import file_digest
 from common.gpg import stop_agent
 from tests.functional.support.builds import TIMEOUT, Checkout, copy_source

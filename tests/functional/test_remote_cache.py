@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.config import BuildConfig
+from builder.model.config import BuildConfig
 from tests.functional.support.builds import TIMEOUT, Checkout, copy_source
 from tests.functional.support.programs import Outcome
 

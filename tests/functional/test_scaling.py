@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.config import BuildConfig
+from builder.model.config import BuildConfig
 from tests.functional.support.builds import TIMEOUT, Checkout, copy_source, seed_cache
 from tests.functional.support.programs import RunningProgram
 from tests.functional.test_remote_cache import python_server

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.config import BuildConfig
+from builder.model.config import BuildConfig
 from tests.functional.support.programs import Outcome, RunningProgram
 
 SRCDIR = Path(__file__).parents[3]

@@ -15,8 +15,8 @@ from typing import Any
 
 from builder.aci.archive import Compression
 from builder.aci.build import App, app_manifest, build_aci
-from builder.config import BuildConfig
 from builder.image import public_key_name, signed
+from builder.model.config import BuildConfig
 from common.errors import UserError
 from tests.functional.support.builds import Checkout, copy_source
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.config import BuildConfig
 from builder.graph import Step
+from builder.model.config import BuildConfig
 from common import process
 from common.progress import Json
 from tests.support.openpgp import gpg

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from builder.config import BuildConfig
-from builder.flavor import Flavor, Flavors
+from builder.model.config import BuildConfig
+from builder.model.flavor import Flavor, Flavors
 
 BASE = 'summary = "for tests"\n'
 

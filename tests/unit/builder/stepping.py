@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from builder.config import BuildConfig
 from builder.graph import Step
+from builder.model.config import BuildConfig
 from common import process
 from common.progress import Json, Progress
 

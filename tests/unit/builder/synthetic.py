@@ -12,9 +12,9 @@ import types
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from builder.config import BuildConfig
 from builder.engine import build_steps
 from builder.graph import Graph, Plan, Product, Scope, Step, StepContext
+from builder.model.config import BuildConfig
 from builder.output import Console, Verbosity
 from builder.running import Build
 from common.progress import Json

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from builder import checks
-from builder.checks import Kind, Requirement
+from builder.model.requirement import Kind, Requirement
 from common.errors import UserError
 
 NOWHERE = Requirement("no-such-program-here", Kind.PROGRAM, "no-such-package", frozenset({"kernel"}))

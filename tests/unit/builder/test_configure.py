@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from builder import arguments, checks, configure, resolve_kvm, venv
-from builder.checks import Kind, Requirement
-from builder.config import BuildConfig
+from builder.model.config import BuildConfig
+from builder.model.requirement import Kind, Requirement
 from common.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[3]

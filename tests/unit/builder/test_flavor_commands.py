@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from builder import flavor_file
 from builder.cli import cli
 from builder.flavor_commands import skeleton
-from builder.flavor_file import SCHEMA
+from builder.model import flavor_file
+from builder.model.flavor_file import SCHEMA
 from common.errors import UserError
 from tests.unit.builder.flavors import write_flavor
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from builder import launcher
-from builder.config import BuildConfig
 from builder.launcher import imports_of, write_archive
+from builder.model.config import BuildConfig
 from builder.userland.debs import PackageTree
 from builder.userland.packages import USERLAND_STEP, save_packages
 from common.errors import UserError

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.config import BuildConfig
 from builder.hypervisor import lkvm
+from builder.model.config import BuildConfig
 from common.errors import UserError
 from tests.unit.builder.programs import STOCK, make_lkvm
 from tests.unit.builder.stepping import PlainContext

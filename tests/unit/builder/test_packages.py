@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from builder.config import BuildConfig
 from builder.graph import Scope
-from builder.lock import RENEW, Lock, LockedPackage, save
+from builder.model.config import BuildConfig
+from builder.model.lock import RENEW, Lock, LockedPackage, save
 from builder.userland import packages
 from builder.userland.packages import download_step, load_packages, resolve_step
 from common.errors import UserError

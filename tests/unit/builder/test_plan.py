@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.config import BuildConfig
 from builder.graph import Graph, Plan
+from builder.model.config import BuildConfig
 from builder.plan import plan
 from common.errors import UserError
 from tests.unit.builder.flavors import write_flavor

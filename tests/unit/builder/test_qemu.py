@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.architecture import architecture
 from builder.hypervisor import qemu
+from builder.model.architecture import architecture
 from builder.userland.apt import Package
 from builder.userland.packages import QEMU_STEP, load_packages, save_packages
 from tests.unit.builder.debian import Link, make_deb, need_debian_tools, run_step

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from builder import arguments, lock, resolve_kvm
+from builder import arguments, resolve_kvm
 from builder.arguments import Notes
+from builder.model import lock
 from builder.resolve import Resolution, resolve
 from common.errors import UserError
 from common.version import VERSION

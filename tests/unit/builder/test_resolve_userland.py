@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from builder import lock
 from builder.arguments import Notes
-from builder.flavor import Flavors
+from builder.model import lock
+from builder.model.flavor import Flavors
+from builder.model.userland_origin import Origin, origin_of
 from builder.resolve import Resolution
-from builder.userland.origin import Origin, origin_of
 from tests.unit.builder.flavors import write_flavor
 from tests.unit.builder.test_resolve import decide, refused
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.flavor import Flavors
+from builder.model.flavor import Flavors
 from builder.rootfs import fill
 from common.errors import UserError
 from tests.unit.builder.flavors import write_flavor

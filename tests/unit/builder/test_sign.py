@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.config import BuildConfig
+from builder.model.config import BuildConfig
 from builder.sign import DEVELOPMENT_KEY_FILE, SIGNING_KEY_FILE, development_key, sign
 from common.errors import UserError
 from common.gpg import verify_detached

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from builder import arguments, upkeep
-from builder.config import BuildConfig
+from builder.model.config import BuildConfig
 from builder.resolve import resolve
 from common.errors import UserError
 from stage0.settings import Flags

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from builder.config import BuildConfig
 from builder.graph import Step
 from builder.kernel.build import FACTS, steps
 from builder.kernel.features import FEATURES
 from builder.kernel.spec import specs_of
+from builder.model.config import BuildConfig
 from common.errors import UserError
 from tests.unit.builder.flavors import flavor_of
 from tests.unit.builder.stepping import PlainContext

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from builder.kernel import verify
-from builder.kernel.fragments import Names, Setting, read, translate
 from builder.kernel.verify import Explanation
+from builder.model.kernel_fragments import Names, Setting, read, translate
 from builder.source import place
 from common.errors import UserError
 from tests.unit.builder.stepping import NO_STEP, PlainContext

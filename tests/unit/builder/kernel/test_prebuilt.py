@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.config import BuildConfig
 from builder.kernel import prebuilt
+from builder.model.config import BuildConfig
 from builder.userland.apt import Package
 from builder.userland.packages import KERNEL_STEP, save_packages
 from common.errors import UserError

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.config import BuildConfig
+from builder.model.config import BuildConfig
 from builder.release.keys import merge_public_keys, release_key
 from builder.release.preconditions import check
 from common.errors import UserError

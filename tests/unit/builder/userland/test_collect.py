@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from builder.elf import defined_versions, needed_versions
+from builder.model.userland_origin import Origin
 from builder.userland import collect
 from builder.userland.debs import PackageTree
-from builder.userland.origin import Origin
 from builder.userland.selection import Selection, add_libraries, parse_entry, select
 from builder.userland.trees import one_tree, over
 from common.errors import UserError

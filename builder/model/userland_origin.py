@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from enum import Enum
 
-from builder.config import BuildConfig
-from builder.flavor import Flavor, Isolation
+from builder.model.config import BuildConfig
+from builder.model.flavor import Flavor, Isolation
 from common.errors import UserError
 
 KEY = "userland.origin"

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.config import BuildConfig
-from builder.naming import variants
+from builder.model.config import BuildConfig
+from builder.model.variants import variants
 from common.errors import UserError
 from tests.unit.builder.flavors import flavor_of, write_flavor
 from tests.unit.builder.synthetic import make_config

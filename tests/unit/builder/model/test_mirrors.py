@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.mirrors import Mirror, first_good, parse, places
+from builder.model.mirrors import Mirror, first_good, parse, places
 from builder.source import place
 from common.errors import UserError
 from tests.unit.builder.stepping import NO_STEP, PlainContext

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from builder import flavor_file, flavor_keys
-from builder.flavor_file import SCHEMA, Places
+from builder import flavor_keys
+from builder.model import flavor_file
+from builder.model.flavor_file import SCHEMA, Places
 from common.errors import UserError
 
-SOURCE = Path(__file__).parents[3]
+SOURCE = Path(__file__).parents[4]
 
 TEXT = """\
 # A flavor.

@@ -4,11 +4,11 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from builder.flavor import Flavors
+from builder.model.flavor import Flavors
 from common.errors import UserError
 from tests.unit.builder.flavors import write_flavor
 
-SOURCE = Path(__file__).parents[3]
+SOURCE = Path(__file__).parents[4]
 
 BASE = """
 summary = "a base"

@@ -1,4 +1,4 @@
-"""The architectures that images are made for, each a file in builder/architectures/.
+"""The architectures that images are made for, each a file in builder/model/architectures/.
 
 Standard library only: configure.py uses it before anything is installed.
 """
@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
-from builder.checks import Kind, Requirement
+from builder.model.requirement import Kind, Requirement
 from common.errors import UserError
 
 _FOLDER = Path(__file__).with_name("architectures")

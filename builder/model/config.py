@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from builder import mirrors
-from builder.mirrors import Mirror
+from builder.model import mirrors
+from builder.model.mirrors import Mirror
 from common.errors import UserError
 
 CONFIG_NAME = "config.json"
@@ -37,7 +37,7 @@ class BuildConfig:
     arch: str
     """appc architecture of the images in hand, "amd64": the first of `architectures` unless a plan says otherwise."""
     architectures: tuple[str, ...]
-    """Architectures that images are built for, each with files in builder/architectures/ and kernel-configs/."""
+    """Architectures that images are built for, each with files in builder/model/architectures/ and kernel-configs/."""
     flavors: tuple[str, ...]
     flavors_path: tuple[Path, ...]
     """Folders with flavors besides those of the source tree."""
@@ -103,7 +103,7 @@ class BuildConfig:
     compiler_launcher: str
     """"ccache" or another program put before the compiler; empty for none."""
     locked: bool
-    """Nothing is taken but what the lock file says (builder/lock.py)."""
+    """Nothing is taken but what the lock file says (builder/model/lock.py)."""
     lock_file: str
     mirrors: tuple[str, ...]
     """PREFIX=URL each, in the order in which they are tried."""

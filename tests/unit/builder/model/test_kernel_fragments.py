@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from builder.architecture import known
-from builder.kernel.fragments import Names, Setting, merge, read, translate
+from builder.model.architecture import known
+from builder.model.kernel_fragments import Names, Setting, merge, read, translate
 from common.errors import UserError
 
-PROJECT = Path(__file__).resolve().parents[4]
+PROJECT = Path(__file__).resolve().parents[5]
 
 
 def write(path: Path, text: str) -> Path:

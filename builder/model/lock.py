@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from builder.config import BuildConfig
+from builder.model.config import BuildConfig
 from common.changes import changes
 from common.errors import UserError
 from common.files import write_atomically

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from builder.config import BuildConfig
-from builder.lock import (
+from builder.lock_command import repositories
+from builder.model.config import BuildConfig
+from builder.model.lock import (
     Lock,
     LockedPackage,
     LockedSource,
@@ -19,7 +20,6 @@ from builder.lock import (
     pinned,
     save,
 )
-from builder.lock_command import repositories
 from common.errors import UserError
 from tests.unit.builder.synthetic import make_config
 

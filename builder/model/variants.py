@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from builder import kernel_version
-from builder.architecture import architecture
-from builder.config import BuildConfig
-from builder.flavor import Flavor, Isolation
+from builder.model import kernel_version
+from builder.model.architecture import architecture
+from builder.model.config import BuildConfig
+from builder.model.flavor import Flavor, Isolation
 from common.errors import UserError
 
 

@@ -12,8 +12,8 @@ from enum import Enum
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
-from builder import flavor_file
-from builder.flavor_file import FLAVOR_FILE, SCHEMA, Item, Items, Merge, Type
+from builder.model import flavor_file
+from builder.model.flavor_file import FLAVOR_FILE, SCHEMA, Item, Items, Merge, Type
 from common.errors import UserError
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from builder.architecture import architecture, find, known, of_this_machine
+from builder.model.architecture import architecture, find, known, of_this_machine
 from common.aci.schema import OS_ARCH
 from common.errors import UserError
 

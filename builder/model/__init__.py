@@ -1,0 +1,1 @@
+"""What can be built, as data and rules. Standard library only: configure.py imports it before anything is installed."""
