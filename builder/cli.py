@@ -17,7 +17,7 @@ from common.program import run
 from common.version import VERSION
 
 if TYPE_CHECKING:
-    from builder.graph import Graph
+    from builder.engine.graph import Graph
 
 PROGRAM = "mkstage1"
 
@@ -76,10 +76,10 @@ _builddir_option = click.option(
 @click.argument("steps", nargs=-1, metavar="[STEP]...")
 def build(builddir: str | None, jobs: int | None, verbosity: str | None, steps: tuple[str, ...]) -> int:
     """Build STEPs and what they need; without any, everything."""
-    from builder.engine import Interrupted, build_steps, epoch, interruptible
-    from builder.output import Console, Verbosity
-    from builder.running import Build
-    from builder.schedule import job_count
+    from builder.engine.build import Interrupted, build_steps, epoch, interruptible
+    from builder.engine.console import Console, Verbosity
+    from builder.engine.runner import Build
+    from builder.engine.scheduler import job_count
 
     config, graph = _load(builddir)
     console = Console(Verbosity.parse(os.environ.get("V", "") if verbosity is None else verbosity))
@@ -99,10 +99,10 @@ def build(builddir: str | None, jobs: int | None, verbosity: str | None, steps: 
 @click.option("--json", "form", flag_value="json", help="For programs.")
 def graph(builddir: str | None, form: str | None) -> None:
     """Show the steps in the order of their needs."""
-    from builder import show
+    from builder.engine import graph_text
 
     _, whole = _load(builddir)
-    render = {"dot": show.dot, "json": show.as_json}.get(form or "", show.text)
+    render = {"dot": graph_text.dot, "json": graph_text.as_json}.get(form or "", graph_text.text)
     click.echo(render(whole))
 
 
@@ -111,12 +111,12 @@ def graph(builddir: str | None, form: str | None) -> None:
 @click.argument("step")
 def explain(builddir: str | None, step: str) -> None:
     """Say whether STEP would run, and why."""
-    from builder import explain as explaining
-    from builder.digest import StatCache
-    from builder.engine import STAT_CACHE_NAME, STATE_NAME, epoch, fingerprinter
-    from builder.output import Console, Verbosity
-    from builder.running import Build
-    from builder.state import State
+    from builder.engine import explain as explaining
+    from builder.engine.build import STAT_CACHE_NAME, STATE_NAME, epoch, fingerprinter
+    from builder.engine.console import Console, Verbosity
+    from builder.engine.digest import StatCache
+    from builder.engine.runner import Build
+    from builder.engine.state import State
 
     config, whole = _load(builddir)
     build_ = Build(config, Console(Verbosity.INFO), epoch(os.environ))
@@ -132,7 +132,7 @@ def refresh(builddir: str | None) -> None:
 
     The next build resolves it again, against the archive as it is then.
     """
-    from builder.cache import Store
+    from builder.engine.store import Store
 
     config = config_of(builddir)
     gone = Store(config.builddir).clean(time.time() + _DAY)
@@ -154,7 +154,7 @@ _cache_dir_option = click.option(
 @_cache_dir_option
 def cache_list(builddir: str | None, cache_dir: str | None) -> None:
     """List the entries: step, fingerprint, size, days since the last use."""
-    from builder.cache import Store
+    from builder.engine.store import Store
     from common.files import megabytes
 
     entries = Store(_cache_dir(builddir, cache_dir)).entries()
@@ -171,7 +171,7 @@ def cache_list(builddir: str | None, cache_dir: str | None) -> None:
 @click.option("--all", "everything", is_flag=True, help="Remove entries that were used lately, too.")
 def cache_clean(builddir: str | None, cache_dir: str | None, older_than: float, everything: bool) -> None:
     """Remove entries that were not used for some days, and what killed builds left."""
-    from builder.cache import Store
+    from builder.engine.store import Store
     from common.files import megabytes
 
     limit = time.time() + _DAY if everything else time.time() - older_than * _DAY
@@ -199,7 +199,7 @@ def config_of(builddir: str | None) -> BuildConfig:
 
 def _load(builddir: str | None) -> tuple[BuildConfig, Graph]:
     """The record of the build directory, and its graph."""
-    from builder.graph import Graph
+    from builder.engine.graph import Graph
     from builder.plan import plan
 
     config = config_of(builddir)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from builder.graph import StepContext
+from builder.engine.graph import StepContext
 from builder.model.architecture import architecture
 
 _FLAGS = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from builder import freestanding
-from builder.graph import Step, StepContext
+from builder.engine.graph import Step, StepContext
 from builder.model.config import BuildConfig
 
 NAME = "guest"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from builder import launch_rules
 from builder.aci.components import COMPONENTS_PATH, PACKAGES_PATH
-from builder.graph import Scope, Step, StepContext
+from builder.engine.graph import Scope, Step, StepContext
 from builder.model.config import BuildConfig
 from builder.model.flavor import Flavor
 from builder.model.variants import manifest_name

@@ -11,17 +11,17 @@ from pathlib import Path
 import click
 
 from builder import advisories
-from builder.cache import Entry, Store
-from builder.engine import STATE_NAME, build_steps, epoch, interruptible
-from builder.graph import Graph, Step
+from builder.engine.build import STATE_NAME, build_steps, epoch, interruptible
+from builder.engine.console import Console, Verbosity
+from builder.engine.graph import Graph, Step
+from builder.engine.runner import Build
+from builder.engine.scheduler import job_count
+from builder.engine.state import State
+from builder.engine.store import Entry, Store
 from builder.model import lock as locking
 from builder.model.config import BuildConfig
 from builder.model.lock import Lock, LockedPackage, LockedSource
-from builder.output import Console, Verbosity
 from builder.plan import plan
-from builder.running import Build
-from builder.schedule import job_count
-from builder.state import State
 from builder.userland.packages import RESOLVE_STEP, load_packages, suite_of
 from common.errors import UserError
 from common.files import file_digest, is_url

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from builder import guest, image, launch_rules, launcher, rkt
-from builder.graph import Plan, Product, Step
+from builder.engine.graph import Plan, Product, Step
 from builder.hypervisor import lkvm, qemu
 from builder.kernel import build as kernel
 from builder.kernel import features, prebuilt

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from builder.graph import Step, StepContext
+from builder.engine.graph import Step, StepContext
 from builder.launcher import imports_of, write_archive
 from builder.model.config import BuildConfig
 from common.errors import UserError

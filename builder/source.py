@@ -10,8 +10,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from builder.archive import safe_extract
+from builder.engine.graph import StepContext
 from builder.fetch import fetch
-from builder.graph import StepContext
 from builder.model.mirrors import first_good
 from common.errors import UserError
 from common.files import file_digest

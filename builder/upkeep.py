@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from builder import cache, rkt
+from builder import rkt
+from builder.engine import store
 from builder.model.config import CONFIG_NAME, BuildConfig
 from common.errors import UserError
 
@@ -64,7 +65,7 @@ def distclean(config: BuildConfig) -> list[Path]:
         raise UserError(
             f"{config.builddir} holds the cache {config.cache_dir}", hint="run make clean, or remove it yourself"
         )
-    cache.remove(config.builddir)
+    store.remove(config.builddir)
     last = config.srcdir / ".last-build-dir"
     if last.is_file() and last.read_text().strip() == str(config.builddir):
         last.unlink()
@@ -89,7 +90,7 @@ def _below(destdir: Path | None, directory: str) -> Path:
 
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
-        cache.remove(path)
+        store.remove(path)
     else:
         path.unlink()
 

@@ -72,7 +72,7 @@ def build(
     executable bit alone; the scripts of packages do not run. SOURCE_DATE_EPOCH dates the files.
     """
     from builder.aci import build as building
-    from builder.engine import epoch
+    from builder.engine.build import epoch
     from builder.sign import gnupg_home as home_of
     from builder.sign import named_key, sign_with
 

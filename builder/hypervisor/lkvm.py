@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from builder import source
-from builder.graph import Step, StepContext
+from builder.engine.graph import Step, StepContext
 from builder.model import prebuilt_lkvm
 from builder.model.config import BuildConfig
 from builder.model.lock import check_source

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from builder import freestanding
-from builder.graph import Step, StepContext
+from builder.engine.graph import Step, StepContext
 from builder.hypervisor import qemu_build
 from builder.model.architecture import Architecture, architecture
 from builder.model.config import BuildConfig

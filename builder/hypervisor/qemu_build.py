@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 from builder import source
-from builder.graph import Step, StepContext
+from builder.engine.graph import Step, StepContext
 from builder.model.config import BuildConfig
 from builder.ninja import Counter
 from builder.plain_directory import plain_directory

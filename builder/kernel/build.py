@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from builder import fetch, source
-from builder.graph import Step, StepContext
+from builder.engine.graph import Step, StepContext
 from builder.kernel import features, kernel_org, verify
 from builder.kernel.spec import KernelSpec
 from builder.model import kernel_fragments, mirrors

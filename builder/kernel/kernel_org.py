@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.archive import decompressed
+from builder.engine.graph import StepContext
 from builder.fetch import fetch
-from builder.graph import StepContext
 from builder.model.config import BuildConfig
 from common import gpg
 from common.errors import UserError

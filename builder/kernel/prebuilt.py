@@ -11,7 +11,7 @@ from pathlib import Path
 
 from builder import freestanding, guest
 from builder.aci.kernelinfo import kernel_info, vmlinux_of
-from builder.graph import Step, StepContext
+from builder.engine.graph import Step, StepContext
 from builder.kernel import features, initramfs
 from builder.kernel.build import FACTS
 from builder.kernel.modules import Module, Modules

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.graph import StepContext
+from builder.engine.graph import StepContext
 from builder.model.kernel_fragments import Setting
 from common.errors import UserError
 

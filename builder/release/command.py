@@ -50,15 +50,15 @@ def release(
     if ctx.invoked_subcommand is not None:
         return 0
     from builder.cli import config_of
-    from builder.engine import Interrupted, interruptible
-    from builder.output import Console, Verbosity
+    from builder.engine.build import Interrupted, interruptible
+    from builder.engine.console import Console, Verbosity
 
     try:
         from builder.release.make import Request, make_release
     except ImportError as error:
         raise UserError(f"{error.name} is not installed", hint="run make release-tools") from error
+    from builder.engine.scheduler import job_count
     from builder.release.provenance import DEFAULT_BUILDER
-    from builder.schedule import job_count
 
     config = config_of(builddir)
     os.umask(0o022)

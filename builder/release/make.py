@@ -10,13 +10,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from builder.cache import locked, remove
-from builder.engine import REPORT_NAME
+from builder.engine.build import REPORT_NAME
+from builder.engine.console import Console
+from builder.engine.store import locked, remove
 from builder.model.architecture import architecture
 from builder.model.config import BuildConfig
 from builder.model.flavor import Flavors
 from builder.model.variants import manifest_name, variants
-from builder.output import Console
 from builder.overview.page import Sources
 from builder.overview.page import render as render_report
 from builder.release import notes, packages, provenance, site, sums

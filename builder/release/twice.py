@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from builder.archive import safe_extract
-from builder.engine import REPORT_NAME, build_steps
-from builder.graph import Graph
+from builder.engine.build import REPORT_NAME, build_steps
+from builder.engine.console import Console
+from builder.engine.graph import Graph
+from builder.engine.runner import Build
 from builder.model.config import BuildConfig
-from builder.output import Console
 from builder.plan import plan
 from builder.release.preconditions import Tagged
-from builder.running import Build
 from builder.sign import NO_KEY
 from common import process
 from common.errors import UserError

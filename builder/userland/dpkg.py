@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
-from builder.graph import StepContext
+from builder.engine.graph import StepContext
 
 DOCUMENTS = "usr/share/doc"
 

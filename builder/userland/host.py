@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from builder.graph import StepContext
+from builder.engine.graph import StepContext
 from builder.model.flavor import Flavor
 from builder.model.userland_origin import Origin
 from builder.userland import collect, dpkg

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from builder.graph import Scope, Step, StepContext
+from builder.engine.graph import Scope, Step, StepContext
 from builder.model.architecture import architecture
 from builder.model.config import BuildConfig
 from builder.model.lock import RENEW, LockedPackage, locked_packages

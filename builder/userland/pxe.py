@@ -10,8 +10,8 @@ import gzip
 import shutil
 from pathlib import Path
 
+from builder.engine.graph import StepContext
 from builder.fetch import fetch
-from builder.graph import StepContext
 from builder.model.flavor import Flavor
 from builder.model.mirrors import first_good
 from builder.model.userland_origin import Origin

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from builder.graph import Scope, Step, StepContext
+from builder.engine.graph import Scope, Step, StepContext
 from builder.model.config import BuildConfig
 from builder.userland.apt import place
 from builder.userland.packages import apt_of, place_of

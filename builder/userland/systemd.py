@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from builder import source
-from builder.graph import Step, StepContext
+from builder.engine.graph import Step, StepContext
 from builder.model.architecture import architecture
 from builder.model.config import BuildConfig
 from builder.model.flavor import Flavor

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.graph import Step
+from builder.engine.graph import Step
 from builder.model.config import BuildConfig
 from common import process
 from common.progress import Json

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from builder.graph import Step
+from builder.engine.graph import Step
 from builder.model.config import BuildConfig
 from common import process
 from common.progress import Json, Progress

@@ -12,11 +12,11 @@ import types
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from builder.engine import build_steps
-from builder.graph import Graph, Plan, Product, Scope, Step, StepContext
+from builder.engine.build import build_steps
+from builder.engine.console import Console, Verbosity
+from builder.engine.graph import Graph, Plan, Product, Scope, Step, StepContext
+from builder.engine.runner import Build
 from builder.model.config import BuildConfig
-from builder.output import Console, Verbosity
-from builder.running import Build
 from common.progress import Json
 
 PROJECT = Path(__file__).resolve().parents[3]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.graph import Scope
+from builder.engine.graph import Scope
 from builder.model.config import BuildConfig
 from builder.model.lock import RENEW, Lock, LockedPackage, save
 from builder.userland import packages

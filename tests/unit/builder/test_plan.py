@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.graph import Graph, Plan
+from builder.engine.graph import Graph, Plan
 from builder.model.config import BuildConfig
 from builder.plan import plan
 from common.errors import UserError

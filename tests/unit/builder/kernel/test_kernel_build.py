@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.graph import Step
+from builder.engine.graph import Step
 from builder.kernel.build import FACTS, steps
 from builder.kernel.features import FEATURES
 from builder.kernel.spec import specs_of

@@ -8,7 +8,7 @@ from builder.model.architecture import known
 from builder.model.kernel_fragments import Names, Setting, merge, read, translate
 from common.errors import UserError
 
-PROJECT = Path(__file__).resolve().parents[5]
+PROJECT = Path(__file__).resolve().parents[4]
 
 
 def write(path: Path, text: str) -> Path:

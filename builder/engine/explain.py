@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from builder.cache import Entry, Store
-from builder.fingerprint import Fingerprint, Fingerprinter, differences
-from builder.graph import Graph, Step
-from builder.running import Build
-from builder.state import State
+from builder.engine.fingerprint import Fingerprint, Fingerprinter, differences
+from builder.engine.graph import Graph, Step
+from builder.engine.runner import Build
+from builder.engine.state import State
+from builder.engine.store import Entry, Store
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 
-from builder.graph import Graph, Product, Step
+from builder.engine.graph import Graph, Product, Step
 
 
 def text(graph: Graph) -> str:

@@ -16,13 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from builder.cache import Entry, Record, Store
-from builder.digest import tree_digest
-from builder.fingerprint import Fingerprint
-from builder.graph import Product
-from builder.publish import publish
-from builder.schedule import Outcome
-from builder.state import State
+from builder.engine.digest import tree_digest
+from builder.engine.fingerprint import Fingerprint
+from builder.engine.graph import Product
+from builder.engine.publish import publish
+from builder.engine.scheduler import Outcome
+from builder.engine.state import State
+from builder.engine.store import Entry, Record, Store
 from common.errors import UserError
 from tests.unit.builder.synthetic import PROJECT, expected_image, make_config, prepare, runs, step
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from builder.cache import Entry, Record
-from builder.fingerprint import Fingerprint
-from builder.graph import Product
-from builder.publish import publish
-from builder.schedule import Outcome
-from builder.state import State
+from builder.engine.fingerprint import Fingerprint
+from builder.engine.graph import Product
+from builder.engine.publish import publish
+from builder.engine.scheduler import Outcome
+from builder.engine.state import State
+from builder.engine.store import Entry, Record
 from common.errors import UserError
 from tests.unit.builder.synthetic import step
 

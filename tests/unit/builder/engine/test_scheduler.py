@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from builder.digest import StatCache
-from builder.fingerprint import Fingerprinter
-from builder.graph import Graph, Plan, Step, StepContext
-from builder.running import Build, Stopped
-from builder.schedule import Scheduler, job_count
+from builder.engine.digest import StatCache
+from builder.engine.fingerprint import Fingerprinter
+from builder.engine.graph import Graph, Plan, Step, StepContext
+from builder.engine.runner import Build, Stopped
+from builder.engine.scheduler import Scheduler, job_count
 from common.errors import UserError
 from tests.unit.builder.synthetic import make_build, step
 
@@ -172,7 +172,7 @@ def test_an_interruption_ends_what_runs(tmp_path: Path) -> None:
 
 
 def test_a_program_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("builder.schedule._GRACE_SECONDS", 0.2)
+    monkeypatch.setattr("builder.engine.scheduler._GRACE_SECONDS", 0.2)
     build, _ = make_build(tmp_path)
     endings: list[BaseException] = []
     ready = threading.Event()

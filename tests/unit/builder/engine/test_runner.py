@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from builder.fingerprint import Fingerprint
-from builder.graph import Scope, Step, StepContext
-from builder.output import Verbosity
-from builder.running import Build, Stopped, make_entry
+from builder.engine.console import Verbosity
+from builder.engine.fingerprint import Fingerprint
+from builder.engine.graph import Scope, Step, StepContext
+from builder.engine.runner import Build, Stopped, make_entry
 from common.errors import UserError
 from tests.unit.builder.synthetic import EPOCH, make_build, step
 

@@ -22,8 +22,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from builder.cache import Entry, Record, Store, remove
-from builder.digest import tree_digest
+from builder.engine.digest import tree_digest
+from builder.engine.store import Entry, Record, Store, remove
 from common.certificates import host_certificates
 from common.files import file_digest
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from builder.graph import Graph, Plan, Product, Step
+from builder.engine.graph import Graph, Plan, Product, Step
 from common.errors import UserError
 from tests.unit.builder.synthetic import step
 

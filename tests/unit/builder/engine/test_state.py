@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.state import State
+from builder.engine.state import State
 from common.files import write_atomically
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.output import Console, Verbosity
+from builder.engine.console import Console, Verbosity
 from common.errors import UserError
 
 

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from builder.cache import Entry
-from builder.fingerprint import Fingerprint, Fingerprinter
-from builder.graph import Graph, Step
-from builder.output import Verbosity
-from builder.running import Build, make_entry
+from builder.engine.console import Verbosity
+from builder.engine.fingerprint import Fingerprint, Fingerprinter
+from builder.engine.graph import Graph, Step
+from builder.engine.runner import Build, make_entry
+from builder.engine.store import Entry
 
 _POLL_SECONDS = 0.2
 _GRACE_SECONDS = 5.0

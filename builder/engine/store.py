@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from builder.digest import tree_digest
+from builder.engine.digest import tree_digest
 from common.errors import UserError
 from common.progress import Json
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.digest import StatCache, tree_digest
+from builder.engine.digest import StatCache, tree_digest
 from common.errors import UserError
 
 LONG_AGO = time.time() - 3600

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.engine import Interrupted, epoch, interruptible
+from builder.engine.build import Interrupted, epoch, interruptible
 from common.errors import UserError
 from tests.unit.builder.synthetic import build, expected_image, prepare, runs
 

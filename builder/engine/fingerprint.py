@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.digest import StatCache, TreeDigest
-from builder.graph import Step
+from builder.engine.digest import StatCache, TreeDigest
+from builder.engine.graph import Step
 from common.errors import UserError
 from common.process import run
 from common.progress import Json

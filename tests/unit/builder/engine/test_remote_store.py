@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import requests
 
-from builder.cache import Entry, Store, make_record
-from builder.remote_cache import RemoteCache
+from builder.engine.remote_store import RemoteCache
+from builder.engine.store import Entry, Store, make_record
 
 NAME, FINGERPRINT = "step-1", "f" * 64
 

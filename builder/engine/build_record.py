@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from builder.graph import Product
+from builder.engine.graph import Product
+from builder.engine.scheduler import Outcome
 from builder.model.config import BuildConfig
-from builder.schedule import Outcome
 from common.files import file_digest, megabytes, write_atomically
 from common.progress import Json
 from common.version import VERSION

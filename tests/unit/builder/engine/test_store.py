@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.cache import Entry, Store, locked, make_record
+from builder.engine.store import Entry, Store, locked, make_record
 from common.errors import UserError
 
 FINGERPRINT = "ab" * 32
@@ -157,13 +157,13 @@ def test_directories_without_permissions_are_removed(tmp_path: Path) -> None:
     (folder / "c").touch()
     folder.chmod(0o555)
     (tmp_path / "a").chmod(0o500)
-    code = "import sys; from pathlib import Path; from builder.cache import remove; remove(Path(sys.argv[1]))"
+    code = "import sys; from pathlib import Path; from builder.engine.store import remove; remove(Path(sys.argv[1]))"
     command = [sys.executable, "-c", code, os.fspath(tmp_path / "a")]
     if os.getuid() == 0:  # permissions count for root only without its capabilities
         if shutil.which("setpriv") is None:
             pytest.skip("needs setpriv (util-linux), or to run as another user than root")
         command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", *command]
-    subprocess.run(command, check=True, cwd=Path(__file__).parents[3])
+    subprocess.run(command, check=True, cwd=Path(__file__).parents[4])
     assert list(tmp_path.iterdir()) == []
 
 

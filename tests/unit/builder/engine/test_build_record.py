@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from builder.cache import Entry, Record
-from builder.fingerprint import Fingerprint
-from builder.graph import Product
-from builder.report import product_lines, table, write_report
-from builder.schedule import Outcome
+from builder.engine.build_record import product_lines, table, write_report
+from builder.engine.fingerprint import Fingerprint
+from builder.engine.graph import Product
+from builder.engine.scheduler import Outcome
+from builder.engine.store import Entry, Record
 from common.files import megabytes
 from common.progress import Json
 from tests.unit.builder.synthetic import make_config, step

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from builder.digest import StatCache
-from builder.fingerprint import Fingerprint, Fingerprinter, differences
-from builder.graph import Step
+from builder.engine.digest import StatCache
+from builder.engine.fingerprint import Fingerprint, Fingerprinter, differences
+from builder.engine.graph import Step
 from common.errors import UserError
 from tests.unit.builder.synthetic import step
 

@@ -8,9 +8,9 @@ import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from builder.graph import Product
-from builder.schedule import Outcome
-from builder.state import State
+from builder.engine.graph import Product
+from builder.engine.scheduler import Outcome
+from builder.engine.state import State
 from common.errors import UserError
 
 

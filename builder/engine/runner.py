@@ -18,17 +18,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from builder.cache import Entry, Store, make_record, remove
-from builder.fingerprint import Fingerprint
-from builder.graph import Scope, Step
+from builder.engine.console import Console, Verbosity
+from builder.engine.fingerprint import Fingerprint
+from builder.engine.graph import Scope, Step
+from builder.engine.store import Entry, Store, make_record, remove
 from builder.model.config import BuildConfig
-from builder.output import Console, Verbosity
 from common.errors import UserError
 from common.process import CommandError, run
 from common.progress import Json, Progress
 
 if TYPE_CHECKING:
-    from builder.remote_cache import RemoteCache
+    from builder.engine.remote_store import RemoteCache
 
 _SHORT = 12
 _FULL_DISK = ("No space left on device", "Disk quota exceeded")
@@ -90,7 +90,7 @@ class Build:
         """The cache that machines share; None where configure named none."""
         if not self.config.remote_cache:
             return None
-        from builder.remote_cache import RemoteCache  # here, because most builds have none
+        from builder.engine.remote_store import RemoteCache  # here, because most builds have none
 
         return RemoteCache(self.config.remote_cache, self.config.remote_cache_writes, self.console.line)
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from builder.digest import StatCache
-from builder.engine import fingerprinter
-from builder.explain import Verdict, explain
-from builder.graph import Graph
-from builder.state import State
+from builder.engine.build import fingerprinter
+from builder.engine.digest import StatCache
+from builder.engine.explain import Verdict, explain
+from builder.engine.graph import Graph
+from builder.engine.state import State
 from common.errors import UserError
 from tests.unit.builder.synthetic import build, make_build, prepare, runs, synthetic_plan
 

@@ -9,15 +9,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 
-from builder.cache import Store, locked
-from builder.digest import StatCache
-from builder.fingerprint import Fingerprinter
-from builder.graph import Graph
+from builder.engine.digest import StatCache
+from builder.engine.fingerprint import Fingerprinter
+from builder.engine.graph import Graph
+from builder.engine.publish import available, publish
+from builder.engine.runner import Build, Waiter
+from builder.engine.scheduler import Outcome, Scheduler
+from builder.engine.state import State
+from builder.engine.store import Store, locked
 from builder.model.config import BuildConfig
-from builder.publish import available, publish
-from builder.running import Build, Waiter
-from builder.schedule import Outcome, Scheduler
-from builder.state import State
 from common.errors import UserError
 from common.version import DEFAULT_EPOCH
 
@@ -27,7 +27,7 @@ REPORT_NAME = "build.json"
 STATE_NAME = "state.json"
 STAT_CACHE_NAME = "stat-cache.json"
 
-_CODE_ROOT = Path(__file__).resolve().parents[1]
+_CODE_ROOT = Path(__file__).resolve().parents[2]
 
 
 class Interrupted(KeyboardInterrupt):
@@ -109,7 +109,7 @@ def _tell(build: Build, graph: Graph, outcomes: Mapping[str, Outcome], changed: 
     if not did and ((bindir / REPORT_NAME).exists() or not whole):
         build.console.line(f"nothing to do: {bindir} is up to date")
         return False
-    from builder.report import product_lines, table, write_report  # not needed where nothing was done
+    from builder.engine.build_record import product_lines, table, write_report  # not needed where nothing was done
 
     products = available(graph.products, outcomes)
     if whole:
