@@ -7,13 +7,13 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from builder.debian.deb import PackageTree
+from builder.debian.steps import USERLAND_STEP
 from builder.engine.graph import Step, StepContext
 from builder.model.architecture import architecture
 from builder.model.config import BuildConfig
 from builder.model.flavor import Flavor
 from builder.userland import steps as userland
-from builder.userland.debs import PackageTree
-from builder.userland.packages import USERLAND_STEP
 from builder.userland.selection import Selection, add_licenses, read_lines
 from builder.userland.trees import one_tree
 from common.errors import UserError

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import click
 
-from builder import advisories
+from builder.debian import advisories
+from builder.debian.steps import RESOLVE_STEP, load_packages, suite_of
 from builder.engine.build import STATE_NAME, build_steps, epoch, interruptible
 from builder.engine.console import Console, Verbosity
 from builder.engine.graph import Graph, Step
@@ -22,7 +23,6 @@ from builder.model import lock as locking
 from builder.model.config import BuildConfig
 from builder.model.lock import Lock, LockedPackage, LockedSource
 from builder.plan import plan
-from builder.userland.packages import RESOLVE_STEP, load_packages, suite_of
 from common.errors import UserError
 from common.files import file_digest, is_url
 

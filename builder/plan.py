@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from builder import guest, image, launch_rules, launcher, rkt
+from builder.debian import steps
 from builder.engine.graph import Plan, Product, Step
 from builder.hypervisor import lkvm, qemu
 from builder.kernel import build as kernel
@@ -16,7 +17,7 @@ from builder.model.architecture import architecture
 from builder.model.config import BuildConfig
 from builder.model.flavor import Flavor, Flavors, Isolation
 from builder.model.variants import Variant, variants
-from builder.userland import origins, packages
+from builder.userland import origins
 from builder.userland import steps as userland
 from common.errors import UserError
 from common.progress import Json
@@ -146,21 +147,21 @@ def _packages(config: BuildConfig, flavors: Iterable[Flavor], kernels: Iterable[
     """The steps that resolve and fetch packages: one resolution, and a download for each part that can change."""
     guests = {name for flavor in flavors for name in userland.packages_of(flavor)}
     guests |= {name for flavor in flavors for name in userland.package_names(flavor.part(launcher.NAME))}
-    downloads = [packages.download_step(packages.USERLAND_STEP, guests, "the packages of the userland")]
+    downloads = [steps.download_step(steps.USERLAND_STEP, guests, "the packages of the userland")]
     wanted = set(guests)
     if "qemu" in config.hypervisors:
         names = {name for flavor in flavors for name in qemu.packages_of(config, flavor)}
-        downloads.append(packages.download_step(packages.QEMU_STEP, names, "the packages of qemu"))
+        downloads.append(steps.download_step(steps.QEMU_STEP, names, "the packages of qemu"))
         wanted |= names
     metas: list[str] = []
     if config.kernel == "prebuilt" and not config.kernel_image:
         metas = [prebuilt.meta_package(config)]
-        downloads.append(packages.download_step(packages.KERNEL_STEP, metas, metas[0]))
+        downloads.append(steps.download_step(steps.KERNEL_STEP, metas, metas[0]))
     for version in sorted({spec.version for spec in kernels if spec.package}):
         package, backports = source_package(version), kernel_version.is_backport(version, config.debian_suite)
-        downloads += packages.kernel_source_steps(config, package, backports=backports)
+        downloads += steps.kernel_source_steps(config, package, backports=backports)
         wanted |= set() if backports else {package}
-    yield packages.resolve_step(config, wanted, metas)
+    yield steps.resolve_step(config, wanted, metas)
     yield from downloads
 
 

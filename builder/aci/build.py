@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from builder.aci.archive import ArchiveResult, Compression, write_aci
-from builder.userland.debs import unpack
+from builder.debian.deb import unpack
 from common.aci.schema import AC_VERSION, parse_manifest
 from common.errors import UserError
 from common.process import run

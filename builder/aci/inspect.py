@@ -18,7 +18,7 @@ from builder.aci.components import (
     read_packages,
     sizes_by_component,
 )
-from builder.aci.kernelinfo import KERNEL_FILES, KernelInfo, kernel_info
+from builder.formats.kernel_image import KERNEL_FILES, KernelInfo, kernel_info
 from common.aci.names import MANIFEST, ROOTFS, store_key
 from common.aci.stream import Entry, EntryType, ImageStream, Limits
 from common.errors import UserError

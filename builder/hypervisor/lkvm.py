@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from builder import source
 from builder.engine.graph import Step, StepContext
 from builder.model import prebuilt_lkvm
 from builder.model.config import BuildConfig
 from builder.model.lock import check_source
-from builder.source import Checkout, SourceKind
+from builder.sources.tree import Checkout, SourceKind, apply_patches, classify, place
 from common.errors import UserError
 from common.progress import Progress
 
@@ -43,7 +42,7 @@ def steps(config: BuildConfig) -> tuple[Step, ...]:
     if config.lkvm_program:
         return (_prebuilt_step(Path(config.lkvm_program)),)
     location = config.lkvm_src
-    remote = source.classify(location) in {SourceKind.GIT, SourceKind.DOWNLOAD}
+    remote = classify(location) in {SourceKind.GIT, SourceKind.DOWNLOAD}
     check_source(config, location, f"commit:{config.lkvm_revision}")
     step = Step(
         name=NAME,
@@ -52,7 +51,7 @@ def steps(config: BuildConfig) -> tuple[Step, ...]:
         run=_run,
         files=patches(config) if remote else (*patches(config), Path(location)),
         params={"source": location if remote else "local", "revision": config.lkvm_revision},
-        code=("builder.hypervisor.lkvm", "builder.source", "builder.archive", "builder.fetch"),
+        code=("builder.hypervisor.lkvm", "builder.sources.tree", "builder.sources.extract", "builder.sources.download"),
         tools=("gcc", "ld", "make"),
         heavy=True,
     )
@@ -95,11 +94,11 @@ def patches(config: BuildConfig) -> tuple[Path, ...]:
 
 def _run(ctx: StepContext) -> None:
     tree = ctx.scratch / "kvmtool"
-    checkout = source.place(ctx.config.lkvm_src, ctx.config.lkvm_revision, tree, ctx)
+    checkout = place(ctx.config.lkvm_src, ctx.config.lkvm_revision, tree, ctx)
     if not (tree / "Makefile").is_file() or not (tree / "virtio").is_dir():
         raise UserError(f"{ctx.config.lkvm_src}: not the source of kvmtool", hint="see --with-stage1-lkvm-src")
     _check_revision(ctx, checkout)
-    applied = source.apply_patches(tree, list(patches(ctx.config)), ctx)
+    applied = apply_patches(tree, list(patches(ctx.config)), ctx)
     # Products that came along with the source would be taken for up to date.
     ctx.execute(["make", "clean"], cwd=tree)
     with ctx.progress(_OBJECTS, "objects") as bar:

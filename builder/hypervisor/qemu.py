@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from builder import freestanding
+from builder.debian.steps import QEMU_STEP
 from builder.engine.graph import Step, StepContext
 from builder.hypervisor import qemu_build
 from builder.model.architecture import Architecture, architecture
@@ -13,7 +14,6 @@ from builder.model.config import BuildConfig
 from builder.model.flavor import Flavor
 from builder.userland import collect
 from builder.userland import steps as userland
-from builder.userland.packages import QEMU_STEP
 from builder.userland.selection import LICENSES, Selection, add_licenses, select
 from builder.userland.trees import one_tree
 from common.errors import UserError

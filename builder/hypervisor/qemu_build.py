@@ -8,13 +8,13 @@ import shlex
 import shutil
 from pathlib import Path
 
-from builder import source
+from builder.debian import dpkg, source_package
 from builder.engine.graph import Step, StepContext
 from builder.model.config import BuildConfig
 from builder.ninja import Counter
-from builder.plain_directory import plain_directory
-from builder.source import SourceKind
-from builder.userland import collect, dpkg, source_package
+from builder.sources.plain_directory import plain_directory
+from builder.sources.tree import SourceKind, classify, place
+from builder.userland import collect
 from builder.userland.selection import read_lines
 from common.errors import UserError
 from common.process import CommandError
@@ -44,7 +44,7 @@ def steps(config: BuildConfig) -> tuple[Step, ...]:
     files: tuple[Path, ...] = ()
     if not location:
         fetched.append(source_package.step(config, _SOURCE_STEP, "qemu"))
-    elif source.classify(location) in {SourceKind.DIRECTORY, SourceKind.ARCHIVE}:
+    elif classify(location) in {SourceKind.DIRECTORY, SourceKind.ARCHIVE}:
         files = (Path(location),)
     compile_step = Step(
         name=NAME,
@@ -55,8 +55,8 @@ def steps(config: BuildConfig) -> tuple[Step, ...]:
         files=(folder(config), _special_files(config), *files),
         params={"source": "local" if files else location, "arch": config.arch},
         code=(
-            *("builder.hypervisor.qemu_build", "builder.plain_directory", "builder.userland.source_package"),
-            *("builder.source", "builder.archive", "builder.fetch"),
+            *("builder.hypervisor.qemu_build", "builder.sources.plain_directory", "builder.debian.source_package"),
+            *("builder.sources.tree", "builder.sources.extract", "builder.sources.download"),
         ),
         tools=("gcc", "ld", "meson", "ninja"),
         resumes=True,
@@ -76,7 +76,7 @@ def _run(context: StepContext) -> None:
             shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
         tree, slirp = work / "qemu", work / "libslirp"
         if context.config.qemu_src:
-            source.place(context.config.qemu_src, "", tree, context)
+            place(context.config.qemu_src, "", tree, context)
         else:
             source_package.unpack(context, context.inputs[_SOURCE_STEP], tree)
         if not (tree / "softmmu").is_dir() and not (tree / "system").is_dir():

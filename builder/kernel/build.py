@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from builder import fetch, source
+from builder.debian.steps import kernel_source_step, load_packages
 from builder.engine.graph import Step, StepContext
 from builder.kernel import features, kernel_org, verify
 from builder.kernel.spec import KernelSpec
@@ -18,9 +18,9 @@ from builder.model.architecture import architecture
 from builder.model.config import BuildConfig
 from builder.model.kernel_fragments import Setting
 from builder.model.lock import check_source, expected_digest
-from builder.plain_directory import plain_directory
-from builder.source import SourceKind
-from builder.userland.packages import kernel_source_step, load_packages
+from builder.sources import download
+from builder.sources.plain_directory import plain_directory
+from builder.sources.tree import SourceKind, apply_patches, classify, place, unpack
 from common.errors import UserError
 from common.progress import Json, Progress
 
@@ -71,8 +71,8 @@ def steps(config: BuildConfig, spec: KernelSpec) -> tuple[Step, ...]:
             "builder.kernel.features",
             "builder.model.kernel_fragments",
             "builder.kernel.verify",
-            "builder.source",
-            "builder.archive",
+            "builder.sources.tree",
+            "builder.sources.extract",
         ),
         tools=(
             *map(machine.tool, _COMPILERS),
@@ -101,7 +101,7 @@ def _kind(spec: KernelSpec) -> SourceKind | None:
     """What the kernel's source is; `None` for Debian's package."""
     if spec.package:
         return None
-    kind = source.classify(spec.src)
+    kind = classify(spec.src)
     if kind is SourceKind.GIT:
         raise UserError(f"kernel source {spec.src}: not an archive", hint="give the https URL of a tar archive")
     return kind
@@ -129,7 +129,7 @@ def _source_step(config: BuildConfig, spec: KernelSpec) -> Step:
         code=(
             "builder.kernel.build",
             "builder.kernel.kernel_org",
-            "builder.fetch",
+            "builder.sources.download",
             "builder.model.mirrors",
             "builder.model.lock",
         ),
@@ -160,7 +160,7 @@ def _download_source(ctx: StepContext, location: str) -> None:
 
     def attempt(place: str) -> str:
         if pin:
-            digest = fetch.fetch(place, target, sha256=pin, progress=ctx.progress)
+            digest = download.fetch(place, target, sha256=pin, progress=ctx.progress)
         else:
             digest = kernel_org.fetch_verified(place, target, ctx)
         check_source(ctx.config, url, f"sha256:{digest}")
@@ -193,15 +193,15 @@ def _place_source(ctx: StepContext, spec: KernelSpec, tree: Path) -> list[str]:
         shutil.rmtree(tree)
     if spec.source_step in ctx.inputs:
         (archive,) = ctx.inputs[spec.source_step].iterdir()
-        source.unpack(archive, tree, ctx)
+        unpack(archive, tree, ctx)
     else:
-        source.place(spec.src, "", tree, ctx)
+        place(spec.src, "", tree, ctx)
     if not (tree / "Kconfig").is_file() or not (tree / "scripts" / "kconfig").is_dir():
         raise UserError(f"{spec.src}: not the source of a kernel", hint="see --with-stage1-kernel-src")
     if (tree / ".config").exists() or (tree / "include" / "config").exists():
         ctx.detail("the source holds products of an earlier build: cleaning the copy")
         ctx.execute(["make", "-C", tree, "mrproper"])
-    return source.apply_patches(tree, list(spec.patches), ctx)
+    return apply_patches(tree, list(spec.patches), ctx)
 
 
 def _configure(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from builder.kernel import cpio
-from builder.kernel.cpio import Member
+from builder.formats import cpio
+from builder.formats.cpio import Member
 from builder.kernel.modules import Module
 
 _ORDER = "modules"

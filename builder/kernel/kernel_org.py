@@ -15,10 +15,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.archive import decompressed
 from builder.engine.graph import StepContext
-from builder.fetch import fetch
 from builder.model.config import BuildConfig
+from builder.sources.download import fetch
+from builder.sources.extract import decompressed
 from common import gpg
 from common.errors import UserError
 from common.process import run

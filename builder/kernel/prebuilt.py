@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder import freestanding, guest
-from builder.aci.kernelinfo import kernel_info, vmlinux_of
+from builder.debian.steps import KERNEL_STEP, load_packages
 from builder.engine.graph import Step, StepContext
+from builder.formats.kernel_image import kernel_info, vmlinux_of
 from builder.kernel import features, initramfs
 from builder.kernel.build import FACTS
 from builder.kernel.modules import Module, Modules
 from builder.model.architecture import architecture
 from builder.model.config import BuildConfig
-from builder.userland.packages import KERNEL_STEP, load_packages
 from builder.userland.selection import read_lines
 from common.errors import UserError
 from common.progress import Json
@@ -62,7 +62,7 @@ def step(config: BuildConfig) -> Step:
         params={"arch": config.arch, "image": config.kernel_image, "modules": config.kernel_modules},
         code=(
             *(f"builder.kernel.{name}" for name in ("prebuilt", "features", "initramfs", "modules", "cpio")),
-            "builder.aci.kernelinfo",
+            "builder.formats.kernel_image",
             "builder.guest",
             "builder.freestanding",
         ),

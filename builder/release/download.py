@@ -6,9 +6,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from builder.fetch import fetch
 from builder.release import site, sums
 from builder.sign import SIGNATURE_SUFFIX
+from builder.sources.download import fetch
 
 
 def download(url: str, folder: Path) -> None:

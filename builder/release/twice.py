@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from builder.archive import safe_extract
 from builder.engine.build import REPORT_NAME, build_steps
 from builder.engine.console import Console
 from builder.engine.graph import Graph
@@ -14,6 +13,7 @@ from builder.model.config import BuildConfig
 from builder.plan import plan
 from builder.release.preconditions import Tagged
 from builder.sign import NO_KEY
+from builder.sources.extract import safe_extract
 from common import process
 from common.errors import UserError
 from common.files import file_digest

@@ -9,9 +9,9 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
-from builder.elf import Closure, MissingLibraryError, defined_versions, needed_versions
+from builder.debian.deb import PackageTree, merged_path
+from builder.formats.elf import Closure, MissingLibraryError, defined_versions, needed_versions
 from builder.model.userland_origin import Origin
-from builder.userland.debs import PackageTree, merged_path
 from builder.userland.selection import COMPONENTS, LIBRARIES, Entry, Selection
 from common.errors import UserError
 

@@ -6,12 +6,13 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from builder.debian import dpkg
+from builder.debian.deb import PackageTree
 from builder.engine.graph import StepContext
 from builder.model.flavor import Flavor
 from builder.model.userland_origin import Origin
-from builder.userland import collect, dpkg
+from builder.userland import collect
 from builder.userland import steps as userland
-from builder.userland.debs import PackageTree
 from builder.userland.selection import LICENSES
 
 _PACKAGE = re.compile(r"^([a-z0-9][a-z0-9.+-]*)(:[a-z0-9]+)?(, .*)?: (/.*)$", re.MULTILINE)

@@ -40,7 +40,7 @@ def steps(config: BuildConfig, flavor: Flavor) -> Iterator[Step]:
             "debian_arch": architecture(config.arch).debian,
             "entries": [[entry.component, entry.path, entry.target] for entry in userland.entries_of(flavor)],
         },
-        code=("builder.userland", "builder.elf"),
+        code=("builder.userland", "builder.formats.elf"),
         # This machine may be another one tomorrow.
         scope=Scope.BUILD if origin is Origin.HOST else Scope.SHARED,
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from builder.elf import Closure
-from builder.userland.debs import merged_path
+from builder.debian.deb import merged_path
+from builder.formats.elf import Closure
 from builder.userland.selection import Selection, read_lines
 from builder.userland.trees import Trees
 from common.errors import UserError

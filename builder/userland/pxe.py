@@ -10,14 +10,14 @@ import gzip
 import shutil
 from pathlib import Path
 
+from builder.debian.deb import MERGED, PackageTree
 from builder.engine.graph import StepContext
-from builder.fetch import fetch
 from builder.model.flavor import Flavor
 from builder.model.mirrors import first_good
 from builder.model.userland_origin import Origin
+from builder.sources.download import fetch
 from builder.userland import collect
 from builder.userland import steps as userland
-from builder.userland.debs import MERGED, PackageTree
 from common import gpg
 from common.errors import UserError
 from common.files import is_url

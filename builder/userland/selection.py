@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from builder.elf import Closure, MissingLibraryError
-from builder.userland.debs import PackageTree, merged_path
+from builder.debian.deb import PackageTree, merged_path
+from builder.formats.elf import Closure, MissingLibraryError
 from builder.userland.trees import Trees
 from common.errors import UserError
 

@@ -7,14 +7,14 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from builder.debian.deb import PackageTree, unpack
+from builder.debian.steps import USERLAND_STEP, load_packages
 from builder.engine.graph import Step, StepContext
 from builder.model.architecture import architecture
 from builder.model.config import BuildConfig
 from builder.model.flavor import Flavor
 from builder.model.userland_origin import Origin, origin_of
 from builder.userland import collect, prefetch
-from builder.userland.debs import PackageTree, unpack
-from builder.userland.packages import USERLAND_STEP, load_packages
 from builder.userland.selection import (
     COMPONENTS,
     Entry,
@@ -37,11 +37,11 @@ PACKED = "packed.json"
 CODE = (
     "builder.userland.steps",
     "builder.userland.collect",
-    "builder.userland.debs",
+    "builder.debian.deb",
     "builder.userland.prefetch",
     "builder.userland.selection",
     "builder.userland.trees",
-    "builder.elf",
+    "builder.formats.elf",
 )
 
 

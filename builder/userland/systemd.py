@@ -10,7 +10,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from builder import source
+from builder.debian import source_package
+from builder.debian.deb import PackageTree
 from builder.engine.graph import Step, StepContext
 from builder.model.architecture import architecture
 from builder.model.config import BuildConfig
@@ -18,10 +19,9 @@ from builder.model.flavor import Flavor
 from builder.model.lock import check_source, pinned
 from builder.model.userland_origin import Origin
 from builder.ninja import Counter
-from builder.source import SourceKind
-from builder.userland import collect, source_package
+from builder.sources.tree import SourceKind, classify, place
+from builder.userland import collect
 from builder.userland import steps as userland
-from builder.userland.debs import PackageTree
 from builder.userland.selection import read_lines
 from common.errors import UserError
 from common.progress import Json
@@ -41,7 +41,7 @@ def steps(config: BuildConfig) -> tuple[Step, ...]:
     files: tuple[Path, ...] = ()
     if not location:
         fetched.append(source_package.step(config, _SOURCE_STEP, NAME))
-    elif source.classify(location) in {SourceKind.DIRECTORY, SourceKind.ARCHIVE}:
+    elif classify(location) in {SourceKind.DIRECTORY, SourceKind.ARCHIVE}:
         files = (Path(location),)
     else:
         check_source(config, *pinned(location, config.systemd_revision))
@@ -54,8 +54,8 @@ def steps(config: BuildConfig) -> tuple[Step, ...]:
         files=(_options_file(config), *files),
         params={"source": "local" if files else location, "revision": config.systemd_revision, "arch": config.arch},
         code=(
-            *("builder.userland.systemd", "builder.userland.source_package"),
-            *("builder.source", "builder.archive", "builder.fetch"),
+            *("builder.userland.systemd", "builder.debian.source_package"),
+            *("builder.sources.tree", "builder.sources.extract", "builder.sources.download"),
         ),
         tools=("gcc", "ld", "meson", "ninja"),
         heavy=True,
@@ -87,7 +87,7 @@ def _compile(context: StepContext) -> None:
     tree, build, installed = (context.scratch / name for name in ("source", "build", "installed"))
     location = context.config.systemd_src
     if location:
-        checkout = source.place(location, context.config.systemd_revision, tree, context)
+        checkout = place(location, context.config.systemd_revision, tree, context)
         context.record("revision", checkout.commit)
     else:
         source_package.unpack(context, context.inputs[_SOURCE_STEP], tree)

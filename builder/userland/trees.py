@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from builder.elf import defined_versions
-from builder.userland.debs import PackageTree, merged_path
+from builder.debian.deb import PackageTree, merged_path
+from builder.formats.elf import defined_versions
 
 _C_LIBRARY = "libc.so.6"
 _GLIBC = re.compile(r"GLIBC_(\d+)\.(\d+)")

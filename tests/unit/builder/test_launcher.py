@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from builder import launcher
+from builder.debian.deb import PackageTree
+from builder.debian.steps import USERLAND_STEP, save_packages
 from builder.launcher import imports_of, write_archive
 from builder.model.config import BuildConfig
-from builder.userland.debs import PackageTree
-from builder.userland.packages import USERLAND_STEP, save_packages
 from common.errors import UserError
-from tests.unit.builder.debian import run_step
+from tests.support.debian_packages import run_step
 from tests.unit.builder.flavors import flavor_of
 from tests.unit.builder.synthetic import make_config
 

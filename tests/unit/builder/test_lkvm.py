@@ -10,9 +10,9 @@ from builder.hypervisor import lkvm
 from builder.model.config import BuildConfig
 from common.errors import UserError
 from tests.unit.builder.programs import STOCK, make_lkvm
+from tests.unit.builder.sources.test_tree import git
 from tests.unit.builder.stepping import PlainContext
 from tests.unit.builder.synthetic import PROJECT, make_config
-from tests.unit.builder.test_source import git
 
 MAKEFILE = """\
 lkvm-static:

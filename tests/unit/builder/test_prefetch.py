@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.userland.debs import PackageTree
+from builder.debian.deb import PackageTree
 from builder.userland.prefetch import prefetch_list
 from builder.userland.selection import Selection
 from builder.userland.trees import one_tree

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from builder.debian.apt import Package
+from builder.debian.steps import QEMU_STEP, load_packages, save_packages
 from builder.hypervisor import qemu
 from builder.model.architecture import architecture
-from builder.userland.apt import Package
-from builder.userland.packages import QEMU_STEP, load_packages, save_packages
-from tests.unit.builder.debian import Link, make_deb, need_debian_tools, run_step
+from tests.support.debian_packages import Link, make_deb, need_debian_tools, run_step
 from tests.unit.builder.flavors import flavor_of
 from tests.unit.builder.synthetic import PROJECT, make_config
 

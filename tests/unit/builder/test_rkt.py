@@ -80,7 +80,7 @@ def test_libraries_come_with_their_licenses_and_without_compiled_modules(program
 
 
 def test_an_image_can_be_read_without_compiled_modules(program: Path, tmp_path: Path) -> None:
-    from tests.unit.stage0.acis import aci, manifest
+    from tests.support.acis import aci, manifest
 
     path = aci(tmp_path / "x.aci", manifest=manifest(), compression="gzip")
     data = f"--dir={tmp_path}/data"

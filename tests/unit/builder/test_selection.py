@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.userland.debs import PackageTree
+from builder.debian.deb import PackageTree
 from builder.userland.selection import Selection, add_libraries, add_licenses, read_list, select
 from builder.userland.trees import one_tree
 from common.errors import UserError

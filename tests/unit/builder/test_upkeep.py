@@ -17,7 +17,7 @@ from stage0.settings import Flags
 from stage0.settings import resolve as resolve_settings
 from stage0.stage1_image import Defaults, Stage1Images
 from stage0.store import Store
-from tests.unit.stage0.acis import aci, manifest
+from tests.support.acis import aci, manifest
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from builder.debian.apt import Package
+from builder.debian.deb import PackageTree
+from builder.debian.steps import USERLAND_STEP, save_packages
 from builder.userland import steps
-from builder.userland.apt import Package
-from builder.userland.debs import PackageTree
-from builder.userland.packages import USERLAND_STEP, save_packages
 from common.errors import UserError
 from tests.unit.builder.flavors import flavor_of
 from tests.unit.builder.stepping import PlainContext

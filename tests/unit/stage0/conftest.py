@@ -7,8 +7,8 @@ import pytest
 
 from tests.support.image_server import Site, serve
 from tests.support.openpgp import need_gpg, scratch_home
-from tests.unit.stage0.pods import Rkt
-from tests.unit.stage0.signers import Signers
+from tests.support.signers import Signers
+from tests.support.stub_stage1 import Rkt
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from stage0.store import ImageId, Store, TreeStore
-from tests.unit.stage0.acis import aci, folder, item, manifest, symlink
+from tests.support.acis import aci, folder, item, manifest, symlink
 
 UUIDS = [f"{number}d4eb4f0-1c7a-4d3a-9a0e-5f0f3f1f2f3f" for number in range(10)]
 ROOT = Path(__file__).parents[3]

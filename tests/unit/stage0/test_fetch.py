@@ -23,7 +23,7 @@ from stage0.policy import PullPolicy
 from stage0.settings import Flags, Settings, resolve
 from stage0.store import Store
 from tests.support.image_server import Request, Route, Site, content, endless, redirect, status, truncated
-from tests.unit.stage0.signers import Signers, make_aci
+from tests.support.signers import Signers, make_aci
 
 ACI = "https://cdn.example.com/app-1-linux-amd64.aci"
 ASC = f"{ACI}.asc"

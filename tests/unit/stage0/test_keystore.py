@@ -11,7 +11,7 @@ from stage0.keystore import Keystore, open_keystore
 from stage0.settings import Flags, resolve
 from stage0.verify import describe_keys, require_trust
 from tests.support.openpgp import gpg
-from tests.unit.stage0.signers import Signers
+from tests.support.signers import Signers
 
 ONE, TWO, THREE = "1" * 40, "2" * 40, "a" * 40
 

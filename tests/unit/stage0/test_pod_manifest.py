@@ -14,7 +14,7 @@ from stage0.arguments import IMAGE_FLAGS, App, Images, Takes, images, scan
 from stage0.manifest import AppImage, Environment, app_name, check_app_image, pod_manifest
 from stage0.pod_schema import checked_pod_manifest, read_pod_manifest
 from stage0.store.manifest import canonical, encode
-from tests.unit.stage0.acis import manifest
+from tests.support.acis import manifest
 
 ID = "sha512-" + "4990778c" * 8
 NOTHING = Environment({}, {}, {})

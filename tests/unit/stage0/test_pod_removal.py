@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stage0.mounts import MS_REC, mount, mounted_below, unmount
-from tests.unit.stage0.pods import Rkt
+from tests.support.stub_stage1 import Rkt
 
 MS_BIND = 0x1000
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")

@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from common.version import VERSION
+from tests.support.acis import aci, manifest
 from tests.support.original import ORIGINAL, needs_original
-from tests.unit.stage0.acis import aci, manifest
-from tests.unit.stage0.pods import APP, Call, Rkt
+from tests.support.stub_stage1 import APP, Call, Rkt
 
 pytestmark = [
     needs_original,

@@ -12,7 +12,7 @@ import pytest
 
 from stage0.mounts import mounted_below
 from stage0.namespaces import call_in_child
-from tests.unit.stage0.pods import ROOT, Rkt
+from tests.support.stub_stage1 import ROOT, Rkt
 
 USER = 65534
 SOMEBODY: dict[str, Any] = {"user": USER, "group": USER, "extra_groups": []} if os.geteuid() == 0 else {}

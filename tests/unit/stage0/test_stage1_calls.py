@@ -15,8 +15,8 @@ from common.errors import UserError
 from stage0.commands.attach import attach_arguments
 from stage0.insecure import Insecure
 from stage0.stage1 import EntryPoint, RunOptions, Stage1, run_arguments
-from tests.unit.stage0.acis import aci, manifest
-from tests.unit.stage0.pods import Rkt
+from tests.support.acis import aci, manifest
+from tests.support.stub_stage1 import Rkt
 
 NO_STREAMS = ["--stdin=false", "--stdout=false", "--stderr=false"]
 EVERYTHING = RunOptions(

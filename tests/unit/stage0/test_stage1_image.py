@@ -14,7 +14,7 @@ from stage0.config import Config
 from stage0.settings import Flags, Settings, resolve
 from stage0.stage1_image import Defaults, Selector, Stage1Images
 from stage0.store import ImageId, Store
-from tests.unit.stage0.acis import aci, manifest
+from tests.support.acis import aci, manifest
 
 NAME = "example.com/stage1-kvm"
 

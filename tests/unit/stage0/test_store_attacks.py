@@ -19,7 +19,7 @@ from common.errors import UserError
 from stage0.store import Store, TreeStore
 from stage0.store.extract import Extractor, extract_image
 from stage0.store.layout import LIMITS
-from tests.unit.stage0.acis import Item, aci, device, folder, hard_link, item, manifest, symlink, tar_of
+from tests.support.acis import Item, aci, device, folder, hard_link, item, manifest, symlink, tar_of
 
 PLAIN = manifest()
 

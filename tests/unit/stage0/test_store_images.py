@@ -14,7 +14,7 @@ import pytest
 from common.errors import UserError
 from stage0.store import ImageId, Remote, Store, aci_manifest
 from stage0.store.locks import key_lock
-from tests.unit.stage0.acis import COMPRESSIONS, aci, folder, item, manifest, tar_of
+from tests.support.acis import COMPRESSIONS, aci, folder, item, manifest, tar_of
 
 
 @pytest.fixture

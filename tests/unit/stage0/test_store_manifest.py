@@ -14,7 +14,7 @@ from common.aci.schema import check_manifest
 from common.errors import UserError
 from stage0.store import Store
 from stage0.store.manifest import canonical, encode
-from tests.unit.stage0.acis import aci, manifest
+from tests.support.acis import aci, manifest
 
 WORD = st.text(string.ascii_lowercase + string.digits, min_size=1, max_size=8)
 IDENTIFIER = st.lists(WORD, min_size=1, max_size=3).flatmap(

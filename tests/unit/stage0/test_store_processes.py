@@ -16,7 +16,7 @@ import pytest
 
 from common.errors import UserError
 from stage0.store import ImageId, Store, TreeStore
-from tests.unit.stage0.acis import aci, folder, hard_link, item, manifest, symlink
+from tests.support.acis import aci, folder, hard_link, item, manifest, symlink
 
 PROCESSES = 50
 STEP = 7

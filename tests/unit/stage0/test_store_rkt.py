@@ -18,8 +18,8 @@ from click.testing import CliRunner
 
 from stage0.cli import cli
 from stage0.store import Store, TreeStore
+from tests.support.acis import aci, folder, hard_link, item, manifest, symlink
 from tests.support.original import ORIGINAL, needs_original
-from tests.unit.stage0.acis import aci, folder, hard_link, item, manifest, symlink
 
 pytestmark = [
     needs_original,

@@ -16,7 +16,7 @@ from stage0.store import ImageId, Store, TreeStore
 from stage0.store.copy import copy_tree
 from stage0.store.dependencies import layers
 from stage0.store.files import remove_tree
-from tests.unit.stage0.acis import MTIME, Item, aci, device, folder, hard_link, item, manifest, symlink
+from tests.support.acis import MTIME, Item, aci, device, folder, hard_link, item, manifest, symlink
 
 NOBODY = 65534
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="owners and devices need root")

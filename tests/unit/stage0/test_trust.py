@@ -10,7 +10,7 @@ from stage0 import cli
 from stage0.trust import grouped
 from tests.support.image_server import Site, content
 from tests.support.openpgp import make_key
-from tests.unit.stage0.signers import Signers
+from tests.support.signers import Signers
 
 KEY = "https://example.com/keys.gpg"
 PAGE = "https://example.com/app?ac-discovery=1"

@@ -17,7 +17,7 @@ import pytest
 from tests.support.image_server import Site, content, status
 from tests.support.openpgp import make_key, need_gpg, scratch_home
 from tests.support.original import ORIGINAL, needs_original
-from tests.unit.stage0.signers import Signers, make_aci
+from tests.support.signers import Signers, make_aci
 
 pytestmark = needs_original
 

@@ -18,8 +18,8 @@ from builder.aci.build import App, app_manifest, build_aci, mode, mount_point, p
 from builder.aci.build_command import build as command
 from common.errors import UserError
 from stage0.store import Store
+from tests.support.debian_packages import Link, make_deb, need_debian_tools
 from tests.support.openpgp import make_key, need_gpg, scratch_home
-from tests.unit.builder.debian import Link, make_deb, need_debian_tools
 
 ROOT = Path(__file__).resolve().parents[4]
 NAME = "example.com/hello"

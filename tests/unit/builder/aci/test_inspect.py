@@ -13,7 +13,7 @@ from builder.aci.commands import inspect
 from builder.aci.inspect import read_image
 from common.errors import UserError
 from tests.unit.builder.aci.tars import directory, entry, write
-from tests.unit.builder.aci.test_kernelinfo import OPTIONS, VMLINUX, bzimage
+from tests.unit.builder.formats.test_kernel_image import OPTIONS, VMLINUX, bzimage
 
 Pack = Callable[..., ArchiveResult]
 

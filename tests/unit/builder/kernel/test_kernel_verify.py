@@ -9,7 +9,7 @@ import pytest
 from builder.kernel import verify
 from builder.kernel.verify import Explanation
 from builder.model.kernel_fragments import Names, Setting, read, translate
-from builder.source import place
+from builder.sources.tree import place
 from common.errors import UserError
 from tests.unit.builder.stepping import NO_STEP, PlainContext
 from tests.unit.builder.synthetic import PROJECT, make_config

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from builder.debian.apt import Package
+from builder.debian.steps import KERNEL_STEP, save_packages
 from builder.kernel import prebuilt
 from builder.model.config import BuildConfig
-from builder.userland.apt import Package
-from builder.userland.packages import KERNEL_STEP, save_packages
 from common.errors import UserError
-from tests.unit.builder.debian import make_deb, need_debian_tools
+from tests.support.debian_packages import make_deb, need_debian_tools
 from tests.unit.builder.kernel.modules import RELEASE, make_module
 from tests.unit.builder.stepping import PlainContext
 from tests.unit.builder.synthetic import PROJECT, make_config

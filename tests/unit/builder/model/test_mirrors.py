@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from builder.model.mirrors import Mirror, first_good, parse, places
-from builder.source import place
+from builder.sources.tree import place
 from common.errors import UserError
 from tests.unit.builder.stepping import NO_STEP, PlainContext
 from tests.unit.builder.synthetic import make_config

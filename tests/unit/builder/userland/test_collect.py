@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from builder.elf import defined_versions, needed_versions
+from builder.debian.deb import PackageTree
+from builder.formats.elf import defined_versions, needed_versions
 from builder.model.userland_origin import Origin
 from builder.userland import collect
-from builder.userland.debs import PackageTree
 from builder.userland.selection import Selection, add_libraries, parse_entry, select
 from builder.userland.trees import one_tree, over
 from common.errors import UserError

@@ -8,12 +8,12 @@ import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from builder.debian.apt import Apt, Package, check_file, place
+from builder.debian.apt_sources import KEYRING, backports_of, backports_suite, host_sources, mirror_sources
 from builder.engine.graph import Scope, Step, StepContext
 from builder.model.architecture import architecture
 from builder.model.config import BuildConfig
 from builder.model.lock import RENEW, LockedPackage, locked_packages
-from builder.userland.apt import Apt, Package, check_file, place
-from builder.userland.sources import KEYRING, backports_of, backports_suite, host_sources, mirror_sources
 from common.errors import UserError
 
 RESOLVE_STEP = "debian-resolve"
@@ -24,7 +24,7 @@ KERNEL_STEP = "debian-kernel"
 """A kernel that Debian compiled."""
 
 _RECORD = "packages.json"
-_CODE = ("builder.userland.packages", "builder.userland.apt", "builder.userland.sources")
+_CODE = ("builder.debian.steps", "builder.debian.apt", "builder.debian.apt_sources")
 
 
 def kernel_source_step(package: str) -> str:

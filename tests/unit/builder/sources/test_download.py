@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.fetch import FetchError, fetch
+from builder.sources.download import FetchError, fetch
 from tests.unit.builder.stepping import NO_STEP, PlainContext
 from tests.unit.builder.synthetic import make_config
 

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from builder.debian import steps
+from builder.debian.steps import download_step, load_packages, resolve_step
 from builder.engine.graph import Scope
 from builder.model.config import BuildConfig
 from builder.model.lock import RENEW, Lock, LockedPackage, save
-from builder.userland import packages
-from builder.userland.packages import download_step, load_packages, resolve_step
 from common.errors import UserError
+from tests.support.debian_packages import Context, make_deb, need_debian_tools, publish, run_step
 from tests.support.openpgp import make_key, scratch_home
-from tests.unit.builder.debian import Context, make_deb, need_debian_tools, publish, run_step
 from tests.unit.builder.synthetic import make_config
 
 NAMES = ("one", "two")
@@ -33,7 +33,7 @@ def home() -> Iterator[Path]:
 def config(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> BuildConfig:
     """A build from an archive with the packages one (1:1.0), two (2.0) and three."""
     release(tmp_path, home, "1:1.0")
-    monkeypatch.setattr(packages, "KEYRING", tmp_path / "archive.gpg")
+    monkeypatch.setattr(steps, "KEYRING", tmp_path / "archive.gpg")
     mirror = f"file:{tmp_path}/archive"
     return make_config(tmp_path, arch="amd64", debian_suite="bookworm", debian_mirror=mirror)
 

@@ -9,10 +9,10 @@ from enum import Enum
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from builder.archive import safe_extract
 from builder.engine.graph import StepContext
-from builder.fetch import fetch
 from builder.model.mirrors import first_good
+from builder.sources.download import fetch
+from builder.sources.extract import safe_extract
 from common.errors import UserError
 from common.files import file_digest
 from common.process import CommandError

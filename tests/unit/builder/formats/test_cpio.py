@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.kernel import cpio
-from builder.kernel.cpio import Member
+from builder.formats import cpio
+from builder.formats.cpio import Member
 
 MEMBERS = {
     "sub/file": Member(0o644, b"text"),

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from builder.userland.sources import AptSource
+from builder.debian.apt_sources import AptSource
 from common import process
 from common.errors import UserError
 

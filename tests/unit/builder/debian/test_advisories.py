@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.advisories import mended, of_package
-from tests.unit.builder.debian import make_deb, need_debian_tools
+from builder.debian.advisories import mended, of_package
+from tests.support.debian_packages import make_deb, need_debian_tools
 
 CHANGELOG = """\
 openssl (3.0.15-1~deb12u1) bookworm; urgency=medium

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.userland import sources
-from builder.userland.sources import backports_of, host_sources, mirror_sources
+from builder.debian import apt_sources
+from builder.debian.apt_sources import backports_of, host_sources, mirror_sources
 from common.errors import UserError
 
 DEB822 = """\
@@ -93,7 +93,7 @@ def test_disabled_entries_and_other_files_do_not_count(tmp_path: Path) -> None:
 def test_an_entry_without_a_key_is_checked_by_debians_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keyring = tmp_path / "debian.gpg"
     keyring.touch()
-    monkeypatch.setattr(sources, "KEYRING", keyring)
+    monkeypatch.setattr(apt_sources, "KEYRING", keyring)
     (only,) = host_sources("bookworm", "amd64", etc(tmp_path, top_list="deb http://m.example/debian bookworm main\n"))
     assert dict(only.fields)["Signed-By"] == str(keyring)
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from builder.aci.kernelinfo import KERNEL_FILES, kernel_info, vmlinux_of
+from builder.formats.kernel_image import KERNEL_FILES, kernel_info, vmlinux_of
 from builder.plan import KERNEL_IMAGE
 
 CONFIG = b'# comment\nCONFIG_9P_FS=y\n# CONFIG_MODULES is not set\nCONFIG_DEFAULT_HOSTNAME="rkt"\n'

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from builder.userland.debs import PackageTree, merged_path, unpack
+from builder.debian.deb import PackageTree, merged_path, unpack
 from common import process
 from common.errors import UserError
-from tests.unit.builder.debian import Link, make_deb, need_debian_tools
+from tests.support.debian_packages import Link, make_deb, need_debian_tools
 
 
 def unpacked(root: Path, **packages: Mapping[str, str | bytes | Path | Link]) -> PackageTree:

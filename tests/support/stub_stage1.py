@@ -13,9 +13,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tests.unit.stage0.acis import aci, folder, item, manifest
+from tests.support.acis import aci, folder, item, manifest
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 NAME = "coreos.com/rkt/stage1-recording"
 _ENTRY_POINTS = ("run", "enter", "gc", "stop", "attach")
 _PROGRAM = """\

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.archive import ArchiveError, decompressed, safe_extract
+from builder.sources.extract import ArchiveError, decompressed, safe_extract
 
 Entry = tuple[str, str, str]
 """Name, type and content or link target."""
@@ -157,14 +157,14 @@ def test_what_is_no_archive(tmp_path: Path) -> None:
 
 
 def test_too_many_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("builder.archive.MAX_ENTRIES", 2)
+    monkeypatch.setattr("builder.sources.extract.MAX_ENTRIES", 2)
     archive = make_tar(tmp_path / "a.tar", [(name, "file", "") for name in "abc"])
     with pytest.raises(ArchiveError, match="larger"):
         safe_extract(archive, tmp_path / "out")
 
 
 def test_too_many_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("builder.archive.MAX_BYTES", 10)
+    monkeypatch.setattr("builder.sources.extract.MAX_BYTES", 10)
     archive = make_tar(tmp_path / "a.tar", [("f", "file", "x" * 11)])
     with pytest.raises(ArchiveError, match="larger"):
         safe_extract(archive, tmp_path / "out")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.elf import Closure, MissingLibraryError, read_header
+from builder.formats.elf import Closure, MissingLibraryError, read_header
 from common.errors import UserError
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from builder.userland import apt as apt_module
-from builder.userland.apt import Apt, Package, check_file, parse_packages, place
-from builder.userland.sources import AptSource
+from builder.debian import apt as apt_module
+from builder.debian.apt import Apt, Package, check_file, parse_packages, place
+from builder.debian.apt_sources import AptSource
 from common import process
 from common.errors import UserError
+from tests.support.debian_packages import make_deb, need_debian_tools, publish
 from tests.support.openpgp import make_key, scratch_home
-from tests.unit.builder.debian import make_deb, need_debian_tools, publish
 
 
 @pytest.fixture(scope="module")

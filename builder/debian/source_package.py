@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from builder.debian.apt import place
+from builder.debian.steps import apt_of, place_of
 from builder.engine.graph import Scope, Step, StepContext
 from builder.model.config import BuildConfig
-from builder.userland.apt import place
-from builder.userland.packages import apt_of, place_of
 from common.errors import UserError
 
 
@@ -23,7 +23,7 @@ def step(config: BuildConfig, name: str, package: str) -> Step:
         summary=f"download the source of {package} of Debian {config.debian_suite}",
         run=lambda context: _run(context, package),
         params={"package": package, "suite": config.debian_suite, "mirror": config.debian_mirror},
-        code=("builder.userland.source_package", "builder.userland.apt", "builder.userland.sources"),
+        code=("builder.debian.source_package", "builder.debian.apt", "builder.debian.apt_sources"),
         scope=Scope.BUILD,
     )
 

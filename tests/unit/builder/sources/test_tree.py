@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.source import SourceKind, apply_patches, classify, place
+from builder.sources.tree import SourceKind, apply_patches, classify, place
 from common.errors import UserError
 from tests.unit.builder.stepping import NO_STEP, PlainContext
 from tests.unit.builder.synthetic import make_config

@@ -1,0 +1,1 @@
+"""Packages of Debian: apt resolves and downloads them, dpkg and our own code unpack them."""

@@ -1,0 +1,1 @@
+"""Bytes of others: ELF files, kernel images, archives of cpio."""

@@ -1,0 +1,1 @@
+"""Sources from outside: downloaded, unpacked, checked out, patched."""
