@@ -13,13 +13,13 @@ from pathlib import Path
 
 from builder import launch_rules
 from builder.aci.components import COMPONENTS_PATH, PACKAGES_PATH
+from builder.components.userland.selection import COMPONENTS
+from builder.components.userland.steps import PACKED
 from builder.engine.graph import Scope, Step, StepContext
 from builder.model.config import BuildConfig
 from builder.model.flavor import Flavor
 from builder.model.variants import manifest_name
 from builder.sign import DEVELOPMENT_KEY_FILE, NO_KEY, SIGNATURE_SUFFIX, SIGNING_KEY_FILE
-from builder.userland.selection import COMPONENTS
-from builder.userland.steps import PACKED
 from common.errors import UserError
 from common.progress import Json
 from common.version import VERSION

@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from builder import guest, image, launch_rules, launcher, rkt
+from builder import image, launch_rules
+from builder.components import guest, launcher, rkt
+from builder.components.hypervisor import lkvm, qemu
+from builder.components.kernel import build as kernel
+from builder.components.kernel import features, prebuilt
+from builder.components.kernel.spec import KernelSpec, source_package, specs_of
+from builder.components.userland import collect_steps
+from builder.components.userland import steps as userland
 from builder.debian import steps
 from builder.engine.graph import Plan, Product, Step
-from builder.hypervisor import lkvm, qemu
-from builder.kernel import build as kernel
-from builder.kernel import features, prebuilt
-from builder.kernel.spec import KernelSpec, source_package, specs_of
 from builder.model import kernel_version
 from builder.model.architecture import architecture
 from builder.model.config import BuildConfig
 from builder.model.flavor import Flavor, Flavors, Isolation
 from builder.model.variants import Variant, variants
-from builder.userland import origins
-from builder.userland import steps as userland
 from common.errors import UserError
 from common.progress import Json
 
@@ -130,7 +131,7 @@ def _steps(config: BuildConfig, flavors: Iterable[Flavor], images: Iterable[_Ima
     for spec in kernels.values():
         yield from kernel.steps(config, spec)
     for flavor in flavors:
-        yield from origins.steps(config, flavor)
+        yield from collect_steps.steps(config, flavor)
         yield userland.step(config, flavor)
         yield launcher.step(config, flavor)
     yield guest.step(config)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from builder import rkt
+from builder.components import rkt
 from builder.engine import store
 from builder.model.config import CONFIG_NAME, BuildConfig
 from common.errors import UserError

@@ -47,7 +47,7 @@ class Step:
     """
     params: Mapping[str, Json] = field(default_factory=dict)
     code: tuple[str, ...] = ()
-    """Dotted names of the modules and packages whose change makes the step run again: ("builder.kernel",)."""
+    """Dotted names of the modules and packages whose change makes the step run again: ("common.process",)."""
     tools: tuple[str, ...] = ()
     """Programs whose version (`PROGRAM --version`, first line) makes the step run again: ("gcc", "ld")."""
     scope: Scope = Scope.SHARED

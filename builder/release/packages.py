@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from builder import documents
+from builder.components.rkt import PROGRAM
 from builder.model.architecture import Architecture
 from builder.release.twice import IMAGES_DIRECTORY, Built
-from builder.rkt import PROGRAM
 from common import process
 from common.errors import UserError
 

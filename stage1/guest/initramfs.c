@@ -13,7 +13,7 @@
 
 #include "system.h"
 
-/* Made by builder/kernel/initramfs.py: the modules' paths in the order of loading, a NUL after each. */
+/* Made by builder/components/kernel/initramfs.py: the modules' paths in the order of loading, a NUL after each. */
 #define MODULES "/modules"
 #define ROOT "/root"
 #define CONSOLE "/dev/console"

@@ -28,7 +28,7 @@
 #define SIGCHLD 17
 /* As systemd sets it, which has no more access to it then. */
 #define NO_CORES "|/bin/false"
-/* Made by builder/userland/prefetch.py: absolute paths, a NUL after each. */
+/* Made by builder/components/userland/prefetch.py: absolute paths, a NUL after each. */
 #define PREFETCH "/usr/lib/stage1/prefetch"
 /* Of each file; most of a large library is never looked at. */
 #define PREFETCH_BYTES (512L << 10)

@@ -1,0 +1,1 @@
+"""The steps that make one part of an image each: kernel, hypervisor, userland, launcher; and rkt."""
