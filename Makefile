@@ -47,26 +47,26 @@ bench: all dev-tools ## Measure the build and the images
 	@$(PYTHON) -m tests.bench
 
 clean: ## Remove what the build made in the build directory; the cache stays
-	@$(CONFIGURED); exec $(PYTHON) -m builder.upkeep clean
+	@$(CONFIGURED); exec $(PYTHON) -m builder.commands.install clean
 
 distclean: ## Remove the build directory
-	@$(CONFIGURED); exec $(PYTHON) -m builder.upkeep distclean
+	@$(CONFIGURED); exec $(PYTHON) -m builder.commands.install distclean
 
 install: all ## Copy the images into the images directory and rkt into bindir (below DESTDIR)
-	@exec $(PYTHON) -m builder.upkeep install
+	@exec $(PYTHON) -m builder.commands.install install
 
 uninstall: ## Remove what install has put there (below DESTDIR)
-	@$(CONFIGURED); exec $(PYTHON) -m builder.upkeep uninstall
+	@$(CONFIGURED); exec $(PYTHON) -m builder.commands.install uninstall
 
 docs: ## Write docs/configure.md and docs/flavor-keys.md from the tables of options and keys
 	@python3 configure.py --help-markdown > docs/configure.md.tmp && mv docs/configure.md.tmp docs/configure.md
-	@python3 -m builder.flavor_keys > docs/flavor-keys.md.tmp && mv docs/flavor-keys.md.tmp docs/flavor-keys.md
+	@python3 -m builder.commands.flavor_keys > docs/flavor-keys.md.tmp && mv docs/flavor-keys.md.tmp docs/flavor-keys.md
 
 manpages: ## Write man pages of rkt and mkstage1 into the build directory (man/)
-	@$(CONFIGURED); exec $(PYTHON) -m builder.documents manpages
+	@$(CONFIGURED); exec $(PYTHON) -m builder.release.documents manpages
 
 bash-completion: ## Write the completion of rkt and mkstage1 for bash into the build directory (bash_completion/)
-	@$(CONFIGURED); exec $(PYTHON) -m builder.documents bash-completion
+	@$(CONFIGURED); exec $(PYTHON) -m builder.release.documents bash-completion
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 26

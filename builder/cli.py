@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 PROGRAM = "mkstage1"
 
 _ELSEWHERE = {
-    "aci": "builder.aci.build_command",
-    "diff": "builder.aci.commands",
-    "flavor": "builder.flavor_commands",
-    "lock": "builder.lock_command",
-    "inspect": "builder.aci.commands",
-    "release": "builder.release.command",
-    "report": "builder.overview.command",
-    "sbom": "builder.sbom.command",
-    "verify": "builder.aci.commands",
+    "aci": "builder.commands.aci",
+    "diff": "builder.commands.image",
+    "flavor": "builder.commands.flavor",
+    "lock": "builder.commands.lock",
+    "inspect": "builder.commands.image",
+    "release": "builder.commands.release",
+    "report": "builder.commands.report",
+    "sbom": "builder.commands.sbom",
+    "verify": "builder.commands.image",
 }
 """Commands that other modules define, as a function of the same name."""
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from builder import image, launch_rules
 from builder.components import guest, launcher, rkt
 from builder.components.hypervisor import lkvm, qemu
 from builder.components.kernel import build as kernel
 from builder.components.kernel import features, prebuilt
 from builder.components.kernel.spec import KernelSpec, source_package, specs_of
-from builder.components.userland import collect_steps
-from builder.components.userland import steps as userland
-from builder.debian import steps
+from builder.components.userland import collect_steps, userland_steps
+from builder.debian import package_steps
 from builder.engine.graph import Plan, Product, Step
+from builder.image import guest_settings, image_steps
 from builder.model import kernel_version
 from builder.model.architecture import architecture
 from builder.model.config import BuildConfig
@@ -71,8 +70,8 @@ def plan(config: BuildConfig) -> Plan:
         products += found.products
         images += made
     products += _links(config, images)
-    if image.signed(config):
-        key = image.public_key_name(config)
+    if image_steps.signed(config):
+        key = image_steps.public_key_name(config)
         products.append(Product(next(name for name in steps if name.startswith("sign-")), key, key))
     return Plan(tuple(steps.values()), tuple(products))
 
@@ -85,11 +84,11 @@ def _plan_of(config: BuildConfig, flavors: Iterable[Flavor], images: Iterable[_I
     for one in images:
         archive = _archive(config, one)
         steps[archive.name] = archive
-        products.append(Product(archive.name, image.ARCHIVE, one.variant.file))
-        if image.signed(config):
-            signature = image.sign_step(config, archive, one.variant.file)
+        products.append(Product(archive.name, image_steps.ARCHIVE, one.variant.file))
+        if image_steps.signed(config):
+            signature = image_steps.sign_step(config, archive, one.variant.file)
             steps[signature.name] = signature
-            name = image.signature_name(one.variant.file)
+            name = image_steps.signature_name(one.variant.file)
             products.append(Product(signature.name, name, name))
     if not architecture(config.arch).is_foreign:
         return Plan(tuple(steps.values()), tuple(products))
@@ -132,7 +131,7 @@ def _steps(config: BuildConfig, flavors: Iterable[Flavor], images: Iterable[_Ima
         yield from kernel.steps(config, spec)
     for flavor in flavors:
         yield from collect_steps.steps(config, flavor)
-        yield userland.step(config, flavor)
+        yield userland_steps.step(config, flavor)
         yield launcher.step(config, flavor)
     yield guest.step(config)
     hypervisors = {one.variant.hypervisor for one in images}
@@ -141,63 +140,63 @@ def _steps(config: BuildConfig, flavors: Iterable[Flavor], images: Iterable[_Ima
     for flavor in flavors:
         if any(one.flavor is flavor and one.variant.hypervisor == "qemu" for one in images):
             yield from qemu.steps(config, flavor)
-        yield image.flavor_step(config, flavor, template_values(config, flavor))
+        yield image_steps.flavor_step(config, flavor, template_values(config, flavor))
 
 
 def _packages(config: BuildConfig, flavors: Iterable[Flavor], kernels: Iterable[KernelSpec]) -> Iterator[Step]:
     """The steps that resolve and fetch packages: one resolution, and a download for each part that can change."""
-    guests = {name for flavor in flavors for name in userland.packages_of(flavor)}
-    guests |= {name for flavor in flavors for name in userland.package_names(flavor.part(launcher.NAME))}
-    downloads = [steps.download_step(steps.USERLAND_STEP, guests, "the packages of the userland")]
+    guests = {name for flavor in flavors for name in userland_steps.packages_of(flavor)}
+    guests |= {name for flavor in flavors for name in userland_steps.package_names(flavor.part(launcher.NAME))}
+    downloads = [package_steps.download_step(package_steps.USERLAND_STEP, guests, "the packages of the userland")]
     wanted = set(guests)
     if "qemu" in config.hypervisors:
         names = {name for flavor in flavors for name in qemu.packages_of(config, flavor)}
-        downloads.append(steps.download_step(steps.QEMU_STEP, names, "the packages of qemu"))
+        downloads.append(package_steps.download_step(package_steps.QEMU_STEP, names, "the packages of qemu"))
         wanted |= names
     metas: list[str] = []
     if config.kernel == "prebuilt" and not config.kernel_image:
         metas = [prebuilt.meta_package(config)]
-        downloads.append(steps.download_step(steps.KERNEL_STEP, metas, metas[0]))
+        downloads.append(package_steps.download_step(package_steps.KERNEL_STEP, metas, metas[0]))
     for version in sorted({spec.version for spec in kernels if spec.package}):
         package, backports = source_package(version), kernel_version.is_backport(version, config.debian_suite)
-        downloads += steps.kernel_source_steps(config, package, backports=backports)
+        downloads += package_steps.kernel_source_steps(config, package, backports=backports)
         wanted |= set() if backports else {package}
-    yield steps.resolve_step(config, wanted, metas)
+    yield package_steps.resolve_step(config, wanted, metas)
     yield from downloads
 
 
-def _kernel_parts(config: BuildConfig, spec: KernelSpec | None, form: str) -> Iterator[image.Part]:
+def _kernel_parts(config: BuildConfig, spec: KernelSpec | None, form: str) -> Iterator[image_steps.Part]:
     """What an image has of the kernel, in the form that a hypervisor boots fastest where there is a choice."""
     step = spec.compile_step if spec else prebuilt.NAME
-    yield image.Part(step, form, KERNEL_IMAGE, "kernel")
-    yield image.Part(step, features.FEATURES, features.FEATURES_PATH, "kernel")
+    yield image_steps.Part(step, form, KERNEL_IMAGE, "kernel")
+    yield image_steps.Part(step, features.FEATURES, features.FEATURES_PATH, "kernel")
     if spec:
         return
     if prebuilt.has_initramfs(config):
-        yield image.Part(prebuilt.NAME, prebuilt.INITRAMFS, prebuilt.INITRAMFS, "kernel")
+        yield image_steps.Part(prebuilt.NAME, prebuilt.INITRAMFS, prebuilt.INITRAMFS, "kernel")
     if not config.kernel_image:
-        yield image.Part(prebuilt.NAME, prebuilt.LICENSE, f"usr/share/doc/linux/{prebuilt.LICENSE}", "licenses")
+        yield image_steps.Part(prebuilt.NAME, prebuilt.LICENSE, f"usr/share/doc/linux/{prebuilt.LICENSE}", "licenses")
 
 
 def _archive(config: BuildConfig, one: _Image) -> Step:
     flavor, hypervisor = one.flavor, one.variant.hypervisor
-    layers = {userland.name_of(flavor): "userland", launcher.name_of(flavor): "launcher"}
-    parts: list[image.Part] = []
+    layers = {userland_steps.name_of(flavor): "userland", launcher.name_of(flavor): "launcher"}
+    parts: list[image_steps.Part] = []
     if one.is_machine:
         form = flavor.table("kernel.forms")[hypervisor]
         parts += _kernel_parts(config, one.kernel, architecture(config.arch).kernel_forms.get(form, form))
-        parts.append(image.Part(guest.NAME, guest.PROGRAM, guest.PATH, "launcher"))
+        parts.append(image_steps.Part(guest.NAME, guest.PROGRAM, guest.PATH, "launcher"))
     elif flavor.isolation is Isolation.CONTAINER:
-        parts.append(image.Part(guest.NAME, guest.CONTAINER, guest.PATH, "launcher"))
-    if launch_rules.guest(flavor)["journal"]:
-        parts.append(image.Part(guest.NAME, guest.JOURNAL_FILES, guest.JOURNAL_FILES_PATH, "launcher"))
+        parts.append(image_steps.Part(guest.NAME, guest.CONTAINER, guest.PATH, "launcher"))
+    if guest_settings.guest(flavor)["journal"]:
+        parts.append(image_steps.Part(guest.NAME, guest.JOURNAL_FILES, guest.JOURNAL_FILES_PATH, "launcher"))
     if hypervisor == "lkvm":
-        parts.append(image.Part(lkvm.NAME, lkvm.PROGRAM, "lkvm", "lkvm"))
-        parts.append(image.Part(lkvm.NAME, lkvm.FEATURES, lkvm.FEATURES_PATH, "lkvm"))
+        parts.append(image_steps.Part(lkvm.NAME, lkvm.PROGRAM, "lkvm", "lkvm"))
+        parts.append(image_steps.Part(lkvm.NAME, lkvm.FEATURES, lkvm.FEATURES_PATH, "lkvm"))
     elif hypervisor == "qemu":
         layers[qemu.name_of(flavor)] = "qemu"
-    layers[image.flavor_step_name(flavor)] = "flavor"
-    return image.aci_step(config, flavor, one.variant.name, layers, parts)
+    layers[image_steps.flavor_step_name(flavor)] = "flavor"
+    return image_steps.aci_step(config, flavor, one.variant.name, layers, parts)
 
 
 def template_values(config: BuildConfig, flavor: Flavor) -> dict[str, Json]:
@@ -211,7 +210,7 @@ def template_values(config: BuildConfig, flavor: Flavor) -> dict[str, Json]:
         "library_path": machine.library_directory,
         "python": PYTHON,
         "launcher": launcher.ARCHIVE,
-        **launch_rules.guest(flavor),
+        **guest_settings.guest(flavor),
         **_WORDS[flavor.isolation],
     }
 
@@ -226,5 +225,5 @@ def _links(config: BuildConfig, images: list[_Image]) -> Iterator[Product]:
     for name, target in wanted.items():
         if name != target:
             yield Product(name=name, link=target)
-            if image.signed(config):
-                yield Product(name=image.signature_name(name), link=image.signature_name(target))
+            if image_steps.signed(config):
+                yield Product(name=image_steps.signature_name(name), link=image_steps.signature_name(target))

@@ -1,4 +1,4 @@
-"""The check of the signing key by configure, in the virtual environment: signing itself is in `builder.sign`."""
+"""The check of the signing key by configure, in the virtual environment: signing itself is in `builder.image.sign`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def check(builddir: Path, fingerprint: str, home: str) -> str:
 
 def main() -> None:
     """Entry point of `python -m builder.secret_key FINGERPRINT HOME`. Prints what `check` reads."""
-    from builder.sign import named_key
+    from builder.image.sign import named_key
 
     fingerprint, home = sys.argv[1:]
     try:

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from builder.components.python_archive import imports_of, module_files, write_archive
-from builder.components.userland import steps as userland
+from builder.components.userland import userland_steps
 from builder.components.userland.selection import Selection, add_licenses, read_lines
 from builder.components.userland.trees import one_tree
 from builder.debian.deb import PackageTree
-from builder.debian.steps import USERLAND_STEP
+from builder.debian.package_steps import USERLAND_STEP
 from builder.engine.graph import Step, StepContext
 from builder.model.architecture import architecture
 from builder.model.config import BuildConfig
@@ -29,7 +29,7 @@ _OWN_LEVEL = 0
 
 def name_of(flavor: Flavor) -> str:
     """Name of the step of a flavor, whose userland says what need not be packed again."""
-    return NAME + flavor.owner_suffix(userland.NAME, NAME)
+    return NAME + flavor.owner_suffix(userland_steps.NAME, NAME)
 
 
 def step(config: BuildConfig, flavor: Flavor) -> Step:
@@ -43,10 +43,10 @@ def step(config: BuildConfig, flavor: Flavor) -> Step:
         label="LAUNCHER",
         summary="pack stage1 and the Python modules that it imports",
         run=lambda context: _run(context, flavor),
-        needs=(USERLAND_STEP, userland.name_of(flavor)),
+        needs=(USERLAND_STEP, userland_steps.name_of(flavor)),
         files=(config.srcdir / _PACKAGE, flavor.part(NAME)),
         params={"arch": config.arch},
-        code=("builder.components.launcher", "builder.components.bytecode", *userland.CODE),
+        code=("builder.components.launcher", "builder.components.bytecode", *userland_steps.CODE),
     )
 
 
@@ -78,8 +78,8 @@ class _Interpreter:
 
 def _run(context: StepContext, flavor: Flavor) -> None:
     folder = flavor.part(NAME)
-    below = context.inputs[userland.name_of(flavor)]
-    tree = userland.unpack_part(context, userland.package_names(folder), USERLAND_STEP)
+    below = context.inputs[userland_steps.name_of(flavor)]
+    tree = userland_steps.unpack_part(context, userland_steps.package_names(folder), USERLAND_STEP)
     interpreter = _Interpreter(context, tree, below / "rootfs")
     # An extension module that no list names shall be missing here as it is in the image.
     (interpreter.library / "lib-dynload").rename(context.scratch / "lib-dynload")
@@ -95,7 +95,7 @@ def _run(context: StepContext, flavor: Flavor) -> None:
     _compile(context, interpreter, sources, _OWN_LEVEL, compiled)
     for name in library:
         selection.add_file(f"{name}c", compiled / f"{name}c", "python", tree.owners[name])
-    add_licenses(one_tree(tree, userland.search_path(context.config.arch)), selection)
+    add_licenses(one_tree(tree, userland_steps.search_path(context.config.arch)), selection)
     archive, landmark = context.scratch / "stage1.pyz", context.scratch / "landmark.zip"
     files = {f"{name}c": compiled / f"{name}c" for name in sources}
     write_archive(archive, files | {"__main__.pyc": files[f"{_PACKAGE}/__main__.pyc"]})
@@ -104,9 +104,9 @@ def _run(context: StepContext, flavor: Flavor) -> None:
     # an empty archive: modules load faster from a directory.
     write_archive(landmark, {})
     selection.add_file(f"usr/lib/{interpreter.version.replace('.', '')}.zip", landmark, "python")
-    own = selection.without(userland.paths_of(below))
+    own = selection.without(userland_steps.paths_of(below))
     own.write(context.output)
-    userland.write_packed(context, own, USERLAND_STEP)
+    userland_steps.write_packed(context, own, USERLAND_STEP)
 
 
 def _trace(context: StepContext, interpreter: _Interpreter, package: Path, folder: Path) -> list[Path]:

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from builder.debian.apt import place
-from builder.debian.steps import apt_of, place_of
+from builder.debian.package_steps import apt_of, place_of
 from builder.engine.graph import Scope, Step, StepContext
 from builder.model.config import BuildConfig
 from common.errors import UserError

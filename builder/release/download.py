@@ -6,8 +6,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from builder.image.sign import SIGNATURE_SUFFIX
 from builder.release import site, sums
-from builder.sign import SIGNATURE_SUFFIX
 from builder.sources.download import fetch
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from builder.image.sign import NO_KEY, SigningKey, gnupg_home, named_key
 from builder.model.config import BuildConfig
-from builder.sign import NO_KEY, SigningKey, gnupg_home, named_key
 from common.errors import UserError
 from common.gpg import import_keys, open_gpg, throwaway_home
 

@@ -13,19 +13,19 @@ from pathlib import Path
 from builder.engine.build import REPORT_NAME
 from builder.engine.console import Console
 from builder.engine.store import locked, remove
+from builder.image.sign import SIGNATURE_SUFFIX, SigningKey, sign_with
+from builder.inspection.page.page import Sources
+from builder.inspection.page.page import render as render_report
+from builder.inspection.sbom.bill import read_bill
 from builder.model.architecture import architecture
 from builder.model.config import BuildConfig
 from builder.model.flavor import Flavors
 from builder.model.variants import manifest_name, variants
-from builder.overview.page import Sources
-from builder.overview.page import render as render_report
 from builder.release import notes, packages, provenance, site, sums
 from builder.release.keys import merge_public_keys, release_key
 from builder.release.preconditions import Tagged, check
 from builder.release.twice import Built, build_twice
 from builder.release.verify import BILLS, verify_folder
-from builder.sbom.bill import read_bill
-from builder.sign import SIGNATURE_SUFFIX, SigningKey, sign_with
 from common.errors import UserError
 
 
@@ -161,7 +161,7 @@ class _Release:
         bill = read_bill(self.folder / file, self.built.bin / REPORT_NAME)
         for suffix, form in BILLS.items():
             try:
-                render = importlib.import_module(f"builder.sbom.{form}").render
+                render = importlib.import_module(f"builder.inspection.sbom.{form}").render
             except ImportError as error:
                 raise UserError(f"{error.name} is not installed", hint="run make release-tools") from error
             (self.folder / f"{file}{suffix}").write_text(render(bill))

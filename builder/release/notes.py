@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from builder.aci.diff import as_text, difference
-from builder.aci.inspect import Image, read_image
+from builder.inspection.diff import as_text, difference
+from builder.inspection.image import Image, read_image
 from common.errors import UserError
 from common.files import megabytes
 

@@ -11,9 +11,9 @@ import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from builder import documents
 from builder.components.rkt import PROGRAM
 from builder.model.architecture import Architecture
+from builder.release import documents
 from builder.release.twice import IMAGES_DIRECTORY, Built
 from common import process
 from common.errors import UserError

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from builder.image.sign import NO_KEY
 from builder.model.config import BuildConfig
 from builder.model.lock import RENEW
-from builder.sign import NO_KEY
 from common import process
 from common.errors import UserError
 

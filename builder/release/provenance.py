@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from builder.aci.inspect import read_image
+from builder.inspection.image import read_image
 from builder.model.config import BuildConfig
 from builder.model.lock import load
 from builder.release.preconditions import Tagged

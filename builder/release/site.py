@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.templates import render
+from builder.image.templates import render
 from common.files import megabytes
 
 INDEX = "index.html"

@@ -9,10 +9,10 @@ from builder.engine.build import REPORT_NAME, build_steps
 from builder.engine.console import Console
 from builder.engine.graph import Graph
 from builder.engine.runner import Build
+from builder.image.sign import NO_KEY
 from builder.model.config import BuildConfig
 from builder.plan import plan
 from builder.release.preconditions import Tagged
-from builder.sign import NO_KEY
 from builder.sources.extract import safe_extract
 from common import process
 from common.errors import UserError

@@ -10,16 +10,16 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from builder.aci.inspect import read_image
-from builder.aci.verify import Outcome, verify_image
+from builder.image.sign import SIGNATURE_SUFFIX
+from builder.inspection.image import read_image
+from builder.inspection.verify import Outcome, verify_image
 from builder.release import notes, provenance, site, sums
-from builder.sign import SIGNATURE_SUFFIX
 from common.errors import UserError
 from common.files import file_digest
 from common.gpg import find_signer
 
 BILLS = MappingProxyType({".spdx.json": "spdx", ".cdx.json": "cyclonedx"})
-"""Suffix of a bill of materials -> the module of builder.sbom that renders it."""
+"""Suffix of a bill of materials -> the module of builder.inspection.sbom that renders it."""
 _MUST_BE_SIGNED = (".aci", ".tar.gz", ".whl", ".deb")
 
 

@@ -30,7 +30,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from builder.aci.archive import Compression, write_aci
+from builder.image.archive import Compression, write_aci
 from common.version import DEFAULT_EPOCH
 
 GOAL = 0.5

@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from builder.aci.build import App
+from builder.image.app import App
 from tests.bench.bench_boot import LINE, parse_options, time_boot, unpacked_image
 from tests.functional.support.images import compile_probe, find_aci, pack_probe
 from tests.functional.support.rkt import Rkt

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.aci.components import PACKAGES_PATH
+from builder.image.component_map import PACKAGES_PATH
 from builder.model.config import BuildConfig
 from tests.functional.support.builds import Checkout, copy_source
 from tests.functional.support.console import app_lines

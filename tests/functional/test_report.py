@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from builder.inspection.page.timelines import BOOT_PARAMETERS, boot_spans
 from builder.model.config import BuildConfig
-from builder.overview.timelines import BOOT_PARAMETERS, boot_spans
 from tests.functional.support.images import Image, NotBuilt, extract, find_aci
 from tests.functional.support.pods import App, PodMaker
 

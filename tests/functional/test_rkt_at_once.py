@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.aci.build import App
+from builder.image.app import App
 from stage0.mounts import mounted_below, unmount_below
 from tests.functional.support.images import NotBuilt, find_flavor, pack_probe
 from tests.functional.support.programs import RunningProgram

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.aci.build import App
+from builder.image.app import App
 from tests.functional.support import variants
 from tests.functional.support.console import app_lines
 from tests.functional.support.images import pack_probe

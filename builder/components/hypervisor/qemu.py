@@ -7,11 +7,10 @@ from pathlib import Path
 
 from builder.components import freestanding
 from builder.components.hypervisor import qemu_build
-from builder.components.userland import collect
-from builder.components.userland import steps as userland
+from builder.components.userland import collect, userland_steps
 from builder.components.userland.selection import LICENSES, Selection, add_licenses, select
 from builder.components.userland.trees import one_tree
-from builder.debian.steps import QEMU_STEP
+from builder.debian.package_steps import QEMU_STEP
 from builder.engine.graph import Step, StepContext
 from builder.model.architecture import Architecture, architecture
 from builder.model.config import BuildConfig
@@ -31,12 +30,12 @@ _PRELOADED = "qemu-special-files.so"
 
 def name_of(flavor: Flavor) -> str:
     """Name of the step of a flavor, whose userland says what need not be packed again."""
-    return NAME + flavor.owner_suffix(userland.NAME, NAME)
+    return NAME + flavor.owner_suffix(userland_steps.NAME, NAME)
 
 
 def packages_of(config: BuildConfig, flavor: Flavor) -> tuple[str, ...]:
     """The packages that it comes from, or its firmware."""
-    return userland.package_names(_folder(config, flavor))
+    return userland_steps.package_names(_folder(config, flavor))
 
 
 def steps(config: BuildConfig, flavor: Flavor) -> tuple[Step, ...]:
@@ -52,10 +51,10 @@ def steps(config: BuildConfig, flavor: Flavor) -> tuple[Step, ...]:
         label="QEMU",
         summary=f"select {'the firmware of qemu' if built else 'qemu'} from Debian {config.debian_suite}",
         run=lambda context: (_assemble if built else _run)(context, flavor),
-        needs=(QEMU_STEP, *([qemu_build.NAME] if built else [userland.name_of(flavor)])),
+        needs=(QEMU_STEP, *([qemu_build.NAME] if built else [userland_steps.name_of(flavor)])),
         files=(_folder(config, flavor), _source(config)),
         params={"arch": config.arch, "qemu": config.qemu, "words": dict(architecture(config.arch).qemu)},
-        code=("builder.components.hypervisor.qemu", "builder.components.freestanding", *userland.CODE),
+        code=("builder.components.hypervisor.qemu", "builder.components.freestanding", *userland_steps.CODE),
         tools=freestanding.tools(config.arch),
     )
     return (*qemu_build.steps(config), picked) if built else (picked,)
@@ -97,25 +96,25 @@ def _program(machine: Architecture) -> str:
 def _run(context: StepContext, flavor: Flavor) -> None:
     folder = _folder(context.config, flavor)
     machine = architecture(context.config.arch)
-    below = context.inputs[userland.name_of(flavor)]
-    tree = userland.unpack_part(context, userland.package_names(folder), QEMU_STEP)
-    selection = select(tree, userland.read_lists(folder))
-    trees = one_tree(tree, userland.search_path(context.config.arch))
-    userland.complete(trees, selection, str(folder / userland.PACKAGES_LIST))
+    below = context.inputs[userland_steps.name_of(flavor)]
+    tree = userland_steps.unpack_part(context, userland_steps.package_names(folder), QEMU_STEP)
+    selection = select(tree, userland_steps.read_lists(folder))
+    trees = one_tree(tree, userland_steps.search_path(context.config.arch))
+    userland_steps.complete(trees, selection, str(folder / userland_steps.PACKAGES_LIST))
     selection.add_file(f"{machine.library_directory}/{_PRELOADED}", _compile(context), NAME)
     _add_front(context, selection, machine, front(machine))
-    own = selection.without(userland.paths_of(below))
+    own = selection.without(userland_steps.paths_of(below))
     own.write(context.output)
-    userland.write_packed(context, own, QEMU_STEP)
+    userland_steps.write_packed(context, own, QEMU_STEP)
 
 
 def _assemble(context: StepContext, flavor: Flavor) -> None:
     """Put the firmware beside the program that was compiled: it looks in usr/share/qemu."""
     folder = _folder(context.config, flavor)
     compiled = context.inputs[qemu_build.NAME]
-    tree = userland.unpack_part(context, userland.package_names(folder), QEMU_STEP)
+    tree = userland_steps.unpack_part(context, userland_steps.package_names(folder), QEMU_STEP)
     selection = Selection()
-    for path, content in select(tree, userland.read_lists(folder, but=qemu_build.LIBRARIES_LIST)).files.items():
+    for path, content in select(tree, userland_steps.read_lists(folder, but=qemu_build.LIBRARIES_LIST)).files.items():
         selection.add_file(f"{_FIRMWARE}/{content.name}", content, NAME, tree.owners[path])
     add_licenses(one_tree(tree, ()), selection)
     machine = architecture(context.config.arch)
@@ -124,7 +123,7 @@ def _assemble(context: StepContext, flavor: Flavor) -> None:
         selection.add_file(f"usr/share/doc/{text.name}/copyright", text, LICENSES)
     _add_front(context, selection, machine, _static_front(machine))
     selection.write(context.output)
-    userland.write_packed(context, selection, QEMU_STEP, collect.packed_of(compiled))
+    userland_steps.write_packed(context, selection, QEMU_STEP, collect.packed_of(compiled))
 
 
 def _add_front(context: StepContext, selection: Selection, machine: Architecture, text: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from builder.components.kernel import config_check, features, kernel_org
 from builder.components.kernel.spec import KernelSpec
-from builder.debian.steps import kernel_source_step, load_packages
+from builder.debian.package_steps import kernel_source_step, load_packages
 from builder.engine.graph import Step, StepContext
 from builder.model import kernel_fragments, mirrors
 from builder.model.architecture import architecture

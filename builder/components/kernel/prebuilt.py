@@ -14,7 +14,7 @@ from builder.components.kernel import features, initramfs
 from builder.components.kernel.build import FACTS
 from builder.components.kernel.modules import Module, Modules
 from builder.components.userland.selection import read_lines
-from builder.debian.steps import KERNEL_STEP, load_packages
+from builder.debian.package_steps import KERNEL_STEP, load_packages
 from builder.engine.graph import Step, StepContext
 from builder.formats.kernel_image import kernel_info, vmlinux_of
 from builder.model.architecture import architecture

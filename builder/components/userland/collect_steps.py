@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from builder.components.userland import steps as userland
-from builder.components.userland import systemd
+from builder.components.userland import systemd, userland_steps
 from builder.engine.graph import Scope, Step, StepContext
 from builder.model.architecture import architecture
 from builder.model.config import BuildConfig
@@ -27,7 +26,7 @@ def steps(config: BuildConfig, flavor: Flavor) -> Iterator[Step]:
     remote = origin is Origin.COREOS and is_url(config.pxe_image)
     local = origin is Origin.COREOS and not remote
     yield Step(
-        name=userland.collect_step_name(flavor),
+        name=userland_steps.collect_step_name(flavor),
         label="COLLECT",
         summary=f"programs of {_FROM[origin]} for {flavor.name}",
         run=lambda context: _run(context, flavor, origin),
@@ -38,7 +37,7 @@ def steps(config: BuildConfig, flavor: Flavor) -> Iterator[Step]:
             "image": config.pxe_image if remote else "",
             "version": config.pxe_systemd_version if origin is Origin.COREOS else "",
             "debian_arch": architecture(config.arch).debian,
-            "entries": [[entry.component, entry.path, entry.target] for entry in userland.entries_of(flavor)],
+            "entries": [[entry.component, entry.path, entry.target] for entry in userland_steps.entries_of(flavor)],
         },
         code=("builder.components.userland", "builder.formats.elf"),
         # This machine may be another one tomorrow.

@@ -6,8 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from builder.components.userland import collect
-from builder.components.userland import steps as userland
+from builder.components.userland import collect, userland_steps
 from builder.components.userland.selection import LICENSES
 from builder.debian import dpkg
 from builder.debian.deb import PackageTree
@@ -21,8 +20,8 @@ _PACKAGE = re.compile(r"^([a-z0-9][a-z0-9.+-]*)(:[a-z0-9]+)?(, .*)?: (/.*)$", re
 def run(context: StepContext, flavor: Flavor) -> None:
     """Copy the programs and their libraries. Their packages are named where dpkg knows them, and has their licenses."""
     tree = PackageTree(Path("/"))
-    directories = userland.search_path(context.config.arch)
-    entries = userland.entries_of(flavor)
+    directories = userland_steps.search_path(context.config.arch)
+    entries = userland_steps.entries_of(flavor)
     selection = collect.collect(tree, entries, Origin.HOST, "this machine", directories, lambda _: "")
     selection.packages |= _packages(context, selection.files)
     for package in sorted(set(selection.packages.values())):

@@ -10,8 +10,7 @@ import gzip
 import shutil
 from pathlib import Path
 
-from builder.components.userland import collect
-from builder.components.userland import steps as userland
+from builder.components.userland import collect, userland_steps
 from builder.debian.deb import MERGED, PackageTree
 from builder.engine.graph import StepContext
 from builder.model.flavor import Flavor
@@ -37,9 +36,9 @@ def run(context: StepContext, flavor: Flavor) -> None:
     location = context.config.pxe_image
     image = _download(context, location) if is_url(location) else Path(location)
     root = _unpack(context, image, location)
-    directories = (*userland.search_path(context.config.arch)[1:], "usr/lib64/systemd")
+    directories = (*userland_steps.search_path(context.config.arch)[1:], "usr/lib64/systemd")
     tree = PackageTree(root)
-    entries = userland.entries_of(flavor)
+    entries = userland_steps.entries_of(flavor)
     selection = collect.collect(tree, entries, Origin.COREOS, location, directories, lambda _: "")
     version = context.config.pxe_systemd_version
     packed = {NAME: {"version": version, "architecture": context.config.arch, "source": Path(location).name}}

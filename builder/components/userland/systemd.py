@@ -11,8 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from builder.components.ninja import Counter
-from builder.components.userland import collect
-from builder.components.userland import steps as userland
+from builder.components.userland import collect, userland_steps
 from builder.components.userland.selection import read_lines
 from builder.debian import source_package
 from builder.debian.deb import PackageTree
@@ -68,7 +67,7 @@ def run(context: StepContext, flavor: Flavor) -> None:
     compiled = context.inputs[NAME]
     selection = collect.collect(
         PackageTree(compiled / "rootfs"),
-        userland.entries_of(flavor),
+        userland_steps.entries_of(flavor),
         Origin.SRC,
         "what systemd installs",
         (architecture(context.config.arch).library_directory,),

@@ -13,9 +13,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from builder.aci.archive import Compression
-from builder.aci.build import App, app_manifest, build_aci
-from builder.image import public_key_name, signed
+from builder.image.app import App, app_manifest, build_aci
+from builder.image.archive import Compression
+from builder.image.image_steps import public_key_name, signed
 from builder.model.config import BuildConfig
 from common.errors import UserError
 from tests.functional.support.builds import Checkout, copy_source

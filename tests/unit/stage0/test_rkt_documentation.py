@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-from builder.documents import walk
+from builder.release.documents import walk
 from stage0.cli import cli
 
 ROOT = Path(__file__).resolve().parents[3]

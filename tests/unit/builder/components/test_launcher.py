@@ -12,7 +12,7 @@ import pytest
 from builder.components import launcher
 from builder.components.python_archive import imports_of, write_archive
 from builder.debian.deb import PackageTree
-from builder.debian.steps import USERLAND_STEP, save_packages
+from builder.debian.package_steps import USERLAND_STEP, save_packages
 from builder.model.config import BuildConfig
 from common.errors import UserError
 from tests.support.debian_packages import run_step
@@ -91,7 +91,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BuildConfig:
     (tmp_path / USERLAND_STEP).mkdir()
     save_packages(tmp_path / USERLAND_STEP, [], files=False)
     monkeypatch.setattr(
-        "builder.components.userland.steps.unpack_part",
+        "builder.components.userland.userland_steps.unpack_part",
         lambda context, folder, packages: make_library(context.scratch / "tree"),
     )
     return config

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from builder import flavor_keys
+from builder.commands import flavor_keys
 from builder.model import flavor_file
 from builder.model.flavor_file import SCHEMA, Places
 from common.errors import UserError

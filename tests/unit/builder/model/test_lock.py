@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.lock_command import repositories
+from builder.commands.lock import repositories
 from builder.model.config import BuildConfig
 from builder.model.lock import (
     Lock,

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from common.aci import stream
 from common.aci.stream import Entry, EntryType, ImageStream, Limits
 from common.errors import UserError
-from tests.unit.builder.aci.tars import directory, entry, symlink, tar_bytes, write
+from tests.support.tars import directory, entry, symlink, tar_bytes, write
 
 LONG = "rootfs/" + "long/" * 60 + "name"
 SAMPLE = tar_bytes(

@@ -11,7 +11,7 @@ import pytest
 
 from builder.components.hypervisor import qemu
 from builder.debian.apt import Package
-from builder.debian.steps import QEMU_STEP, load_packages, save_packages
+from builder.debian.package_steps import QEMU_STEP, load_packages, save_packages
 from builder.model.architecture import architecture
 from tests.support.debian_packages import Link, make_deb, need_debian_tools, run_step
 from tests.unit.builder.flavors import flavor_of

@@ -11,7 +11,7 @@ import pytest
 
 from builder.components.kernel import prebuilt
 from builder.debian.apt import Package
-from builder.debian.steps import KERNEL_STEP, save_packages
+from builder.debian.package_steps import KERNEL_STEP, save_packages
 from builder.model.config import BuildConfig
 from common.errors import UserError
 from tests.support.debian_packages import make_deb, need_debian_tools

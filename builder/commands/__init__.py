@@ -1,0 +1,1 @@
+"""The commands of `mkstage1`: one file each."""

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PYTHON = '#!/bin/sh\necho "$MKSTAGE1_BUILDDIR: $*: $MAKEFLAGS"\n'
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A source tree with a configured build directory, whose interpreter only tells how it was called."""
+    if shutil.which("make") is None:
+        pytest.skip("make is not installed")
+    root = tmp_path / "source tree"
+    root.mkdir()
+    shutil.copy(ROOT / "Makefile", root)
+    configured(root / "build dir", functional_tests=True)
+    (root / ".last-build-dir").write_text(f"{root}/build dir\n")
+    return root
+
+
+def configured(builddir: Path, *, functional_tests: bool) -> None:
+    python = builddir / "venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(PYTHON)
+    python.chmod(0o755)
+    (builddir / "config.json").write_text(f'{{\n  "functional_tests": {str(functional_tests).lower()}\n}}\n')
+
+
+def make(source: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    outer = ("BUILDDIR", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MKSTAGE1_BUILDDIR", "V")
+    env = {name: value for name, value in os.environ.items() if name not in outer}
+    return subprocess.run(["make", *words], cwd=source, env=env, capture_output=True, text=True, check=False)
+
+
+def calls(done: subprocess.CompletedProcess[str]) -> list[str]:
+    assert done.returncode == 0, done.stderr
+    return [line.split(": ")[1] for line in done.stdout.splitlines()]
+
+
+def test_without_a_configuration(source: Path) -> None:
+    (source / ".last-build-dir").unlink()
+    done = make(source)
+    assert done.returncode != 0
+    assert done.stderr.splitlines()[0] == "run ./configure.py first"
+
+
+def test_make_builds_what_was_configured_last(source: Path) -> None:
+    done = make(source)
+    assert done.stdout.startswith(f"{source}/build dir: -m builder build: ")
+
+
+def test_another_build_directory(source: Path) -> None:
+    configured(source / "other", functional_tests=False)
+    assert make(source, "BUILDDIR=other").stdout.startswith("other: -m builder build: ")
+
+
+def test_jobs_and_verbosity_reach_the_toolchain(source: Path) -> None:
+    flags = make(source, "-j3", "V=2").stdout.rpartition(": ")[2].split()
+    assert "-j3" in flags
+    assert "V=2" in flags
+
+
+def test_a_dry_run_runs_nothing(source: Path) -> None:
+    assert "-m builder build" in make(source, "-n").stdout
+    assert f"{source}/build dir: " not in make(source, "-n").stdout
+
+
+def test_check_runs_everything(source: Path) -> None:
+    done = calls(make(source, "check"))
+    for expected in ("-m ruff check .", "-m ruff format --check .", "-m mypy", "-m builder build"):
+        assert expected in done
+    assert [call for call in done if "pytest" in call][-1].endswith("tests/functional")
+    first_tool = next(index for index, call in enumerate(done) if "ruff" in call)
+    assert done.index(f"-m builder.venv {source}/build dir dev") < first_tool
+
+
+def test_disabled_functional_tests_are_refused(source: Path) -> None:
+    configured(source / "other", functional_tests=False)
+    done = make(source, "functional-check", "BUILDDIR=other")
+    assert done.returncode != 0
+    assert "functional tests are disabled: configure with --enable-functional-tests" in done.stderr
+    assert "pytest" not in done.stdout
+
+
+def test_help_names_every_target(source: Path) -> None:
+    text = make(source, "help").stdout
+    for target in (
+        "all",
+        "check",
+        "lint",
+        "unit-check",
+        "functional-check",
+        "bench",
+        "clean",
+        "install",
+        "docs",
+        "sbom-tools",
+    ):
+        assert f"  make {target} " in text
