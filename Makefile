@@ -72,13 +72,13 @@ help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 26
 
 dev-tools:
-	@$(CONFIGURED); exec $(PYTHON) -m builder.venv "$$MKSTAGE1_BUILDDIR" dev
+	@$(CONFIGURED); exec $(PYTHON) -m builder.configure.venv "$$MKSTAGE1_BUILDDIR" dev
 
 release: release-tools ## Make the release of the tag that is checked out (release/v<version>)
 	$(JOBS)@$(CONFIGURED); exec $(PYTHON) -m builder release
 
 release-tools: ## Install what `mkstage1 release` works with into the build directory
-	@$(CONFIGURED); exec $(PYTHON) -m builder.venv "$$MKSTAGE1_BUILDDIR" release
+	@$(CONFIGURED); exec $(PYTHON) -m builder.configure.venv "$$MKSTAGE1_BUILDDIR" release
 
 sbom-tools: ## Install the libraries of `mkstage1 sbom` into the build directory
-	@$(CONFIGURED); exec $(PYTHON) -m builder.venv "$$MKSTAGE1_BUILDDIR" sbom
+	@$(CONFIGURED); exec $(PYTHON) -m builder.configure.venv "$$MKSTAGE1_BUILDDIR" sbom

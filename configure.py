@@ -12,7 +12,7 @@ if sys.version_info < (3, 11):
         % (sys.executable or "this one", sys.version_info[0], sys.version_info[1])
     )
 
-from builder.configure import main
+from builder.configure.program import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from builder import arguments, resolve
-from builder.arguments import Notes
+from builder.configure import arguments, resolve
+from builder.configure.arguments import Notes
 from builder.image.manifest import stage1_manifest
 from builder.image.rootfs import fill
 from builder.model.config import BuildConfig

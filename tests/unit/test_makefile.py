@@ -77,7 +77,7 @@ def test_check_runs_everything(source: Path) -> None:
         assert expected in done
     assert [call for call in done if "pytest" in call][-1].endswith("tests/functional")
     first_tool = next(index for index, call in enumerate(done) if "ruff" in call)
-    assert done.index(f"-m builder.venv {source}/build dir dev") < first_tool
+    assert done.index(f"-m builder.configure.venv {source}/build dir dev") < first_tool
 
 
 def test_disabled_functional_tests_are_refused(source: Path) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from builder import arguments
 from builder.commands import install
+from builder.configure import arguments
+from builder.configure.resolve import resolve
 from builder.model.config import BuildConfig
-from builder.resolve import resolve
 from common.errors import UserError
 from stage0.settings import Flags
 from stage0.settings import resolve as resolve_settings

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from builder.arguments import Notes
+from builder.configure.arguments import Notes
+from builder.configure.resolve import Resolution
 from builder.model import lock
 from builder.model.flavor import Flavors
 from builder.model.userland_origin import Origin, origin_of
-from builder.resolve import Resolution
+from tests.unit.builder.configure.test_resolve import decide, refused
 from tests.unit.builder.flavors import write_flavor
-from tests.unit.builder.test_resolve import decide, refused
 
 CONTAINER = 'summary = "for tests"\nisolation = "{isolation}"\n[manifest]\ntemplate = "manifest.j2"\n{more}'
 PXE = "--with-coreos-local-pxe-image-path"

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from builder import venv
+from builder.configure import venv
 from common import process
 from common.errors import UserError
 

@@ -129,7 +129,7 @@ def _read(stamp: Path) -> str:
 
 
 def main() -> int:
-    """Entry point of `python -m builder.venv BUILDDIR LIST`: "dev" for `make check`, "sbom" for `mkstage1 sbom`."""
+    """Entry point of `python -m builder.configure.venv BUILDDIR LIST`, where LIST is "dev", "sbom" or "release"."""
     try:
         ensure_more(BuildConfig.load(Path(sys.argv[1]).resolve()), sys.argv[2])
     except UserError as error:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from builder.arguments import Arguments, Notes
+from builder.configure.arguments import Arguments, Notes
 from builder.model import kernel_version, prebuilt_lkvm
 from builder.model.architecture import Architecture
 from common import process

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from builder import arguments
-from builder.arguments import Arguments, parse
-from builder.options import OPTIONS, VARIABLES, Content, Option, Spelling
+from builder.configure import arguments
+from builder.configure.arguments import Arguments, parse
+from builder.configure.options import OPTIONS, VARIABLES, Content, Option, Spelling
 from common.errors import UserError
 from common.files import is_url
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 
 RKT_OPTIONS = """
     --with-stage1-flavors --with-stage1-flavors-version-override --with-stage1-default-flavor

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.arguments import Arguments, Notes
+from builder.configure.arguments import Arguments, Notes
 from builder.model.architecture import Architecture
 from builder.model.flavor import Flavor
 from builder.model.userland_origin import Origin, origin_for

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from builder import arguments, resolve_kvm
-from builder.arguments import Notes
+from builder.configure import arguments, resolve_machine
+from builder.configure.arguments import Notes
+from builder.configure.resolve import Resolution, resolve
 from builder.model import lock
-from builder.resolve import Resolution, resolve
 from common.errors import UserError
 from common.version import VERSION
 from tests.unit.builder.flavors import write_flavor
@@ -339,7 +339,7 @@ def test_hypervisors(source: Path, argv: list[str], answers: bool, hypervisors: 
 
 def test_lkvm_from_its_repository(source: Path) -> None:
     resolution, _ = decide(source, "--with-stage1-kvm-hypervisors=lkvm")
-    assert resolution.config.lkvm_src == resolve_kvm.LKVM_REPOSITORY
+    assert resolution.config.lkvm_src == resolve_machine.LKVM_REPOSITORY
     assert resolution.config.lkvm_revision == "b48735e5d562eaffb96cf98a91da212176f1534c"
     assert {"lkvm", "git source"} <= resolution.purposes
 
@@ -570,7 +570,7 @@ def test_a_kernel_with_type_information_needs_a_program(
 
 
 def test_a_repository_that_does_not_answer(tmp_path: Path) -> None:
-    assert not resolve_kvm.answers(f"file://{tmp_path}/no-such-repository")
+    assert not resolve_machine.answers(f"file://{tmp_path}/no-such-repository")
 
 
 def test_a_locked_build_needs_its_lock_and_sources_that_it_can_hold(source: Path) -> None:

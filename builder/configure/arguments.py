@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-from builder.options import OPTIONS, VARIABLES, Content, Option, Spelling
+from builder.configure.options import OPTIONS, VARIABLES, Content, Option, Spelling
 from common.errors import UserError
 from common.files import is_url
 
@@ -212,7 +212,7 @@ def _indented(text: str) -> list[str]:
 _INTRODUCTION = """\
 # Options of configure
 
-This page is generated from the table in `builder/options.py` by `make docs`.
+This page is generated from the table in `builder/configure/options.py` by `make docs`.
 
     ./configure.py [OPTION]... [NAME=VALUE]...
 

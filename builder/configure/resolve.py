@@ -12,8 +12,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from builder import resolve_kvm, resolve_userland
-from builder.arguments import Arguments, Notes
+from builder.configure import resolve_machine, resolve_userland
+from builder.configure.arguments import Arguments, Notes
+from builder.configure.options import OPTIONS
 from builder.model import architecture, kernel_fragments, kernel_version, lock, mirrors
 from builder.model.architecture import Architecture
 from builder.model.config import BuildConfig
@@ -21,7 +22,6 @@ from builder.model.flavor import Flavor, Flavors, Isolation
 from builder.model.requirement import Kind, Requirement
 from builder.model.userland_origin import Origin
 from builder.model.variants import name_below, variants
-from builder.options import OPTIONS
 from common.errors import UserError
 from common.version import VERSION
 
@@ -71,22 +71,22 @@ class Resolution:
     """Why functional tests cannot run with these options; empty where they can."""
 
 
-def resolve(arguments: Arguments, srcdir: Path, notes: Notes, probe: resolve_kvm.Probe) -> Resolution:
+def resolve(arguments: Arguments, srcdir: Path, notes: Notes, probe: resolve_machine.Probe) -> Resolution:
     """Decide everything that the options leave open. Raises `UserError` for what contradicts or is not there."""
     flavors = Flavors.of(srcdir, _flavors_path(arguments))
     stage1 = _stage1(arguments, flavors, notes)
     chosen = flavors.load_all(stage1.flavors)
     machines = [one for one in chosen if one.isolation is Isolation.MACHINE]
     architectures = _architectures(arguments, srcdir, machines=bool(machines))
-    kvm = resolve_kvm.KvmChoice()
+    kvm = resolve_machine.KvmChoice()
     purposes = {"python", "guest", "packages"} if chosen else {"python"}
     if machines:
-        kvm = resolve_kvm.resolve(arguments, notes, probe, architectures)
+        kvm = resolve_machine.resolve(arguments, notes, probe, architectures)
         purposes |= kvm.purposes
         if kvm.kernel.kind == "build" and _has_type_information(kvm, machines):
             purposes.add("BTF")
     else:
-        for name in resolve_kvm.KVM_OPTIONS:
+        for name in resolve_machine.KVM_OPTIONS:
             notes.ignore(arguments, name, "no flavor with a virtual machine is built")
     own = resolve_userland.resolve(arguments, notes, chosen)
     resolve_userland.check_architectures(own, architectures)
@@ -145,7 +145,7 @@ def _check_lock(config: BuildConfig, own: resolve_userland.UserlandChoice) -> No
             )
 
 
-def _has_type_information(kvm: resolve_kvm.KvmChoice, machines: Iterable[Flavor]) -> bool:
+def _has_type_information(kvm: resolve_machine.KvmChoice, machines: Iterable[Flavor]) -> bool:
     """Whether a fragment asks for BTF, which the kernel's build takes another program for."""
     paths = {*kvm.kernel.fragments, *(path for one in machines for path in one.paths("kernel.fragments"))}
     settings = (setting for path in sorted(paths) for setting in kernel_fragments.read(path))
@@ -161,7 +161,7 @@ def _record(
     notes: Notes,
     srcdir: Path,
     stage1: Stage1,
-    kvm: resolve_kvm.KvmChoice,
+    kvm: resolve_machine.KvmChoice,
     own: resolve_userland.UserlandChoice,
     signing: Signing,
     architectures: tuple[Architecture, ...],
@@ -304,7 +304,7 @@ def _flavors(arguments: Arguments, flavors: Flavors, *, detailed: bool) -> tuple
             hint=f"choose from {', '.join(here)}, or give --with-stage1-default-name and -version",
         )
     known = tuple(dict.fromkeys((*_RKT_FLAVORS, *here)))
-    names = resolve_kvm.split_list("--with-stage1-flavors", text, known, "flavor", here)
+    names = resolve_machine.split_list("--with-stage1-flavors", text, known, "flavor", here)
     for name in names:
         flavors.folder(name)
     return names

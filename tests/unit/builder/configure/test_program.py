@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from builder import arguments, checks, configure, resolve_kvm, venv
+from builder.configure import arguments, host_checks, program, resolve_machine, venv
 from builder.model.config import BuildConfig
 from builder.model.requirement import Kind, Requirement
 from common.errors import UserError
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 ABSENT = Requirement("no-such-program-here", Kind.PROGRAM, "no-such-package", frozenset({"kernel"}))
 ABSENT_FOR_TESTS = Requirement("no-such-program-here", Kind.PROGRAM, "x", frozenset({"functional tests"}))
 
@@ -26,16 +26,16 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     root.mkdir()
     shutil.copytree(ROOT / "flavors", root / "flavors")
     shutil.copytree(ROOT / "kernel-configs", root / "kernel-configs")
-    monkeypatch.setattr(checks, "table", lambda: ())
-    monkeypatch.setattr(resolve_kvm, "answers", lambda repository: False)
+    monkeypatch.setattr(host_checks, "table", lambda: ())
+    monkeypatch.setattr(resolve_machine, "answers", lambda repository: False)
     monkeypatch.setattr(venv, "ensure", lambda *_, **__: True)
-    monkeypatch.setattr(configure, "_compiler", lambda: "gcc 12")
+    monkeypatch.setattr(program, "_compiler", lambda: "gcc 12")
     return root
 
 
 def run(source: Path, *argv: str) -> BuildConfig:
     words = (f"--with-cache-dir={source.parent}/cache", *argv)
-    return configure.configure(arguments.parse(words, cwd=source.parent, environ={}), source)
+    return program.configure(arguments.parse(words, cwd=source.parent, environ={}), source)
 
 
 def snapshot(folder: Path) -> dict[Path, tuple[int, int]]:
@@ -99,7 +99,7 @@ def test_two_hypervisors_make_two_images(source: Path, capsys: pytest.CaptureFix
 
 
 def test_nothing_is_written_when_something_is_missing(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "table", lambda: (ABSENT,))
+    monkeypatch.setattr(host_checks, "table", lambda: (ABSENT,))
     with pytest.raises(UserError, match="missing on this machine: no-such-program-here"):
         run(source)
     assert not (source / ".last-build-dir").exists()
@@ -108,8 +108,8 @@ def test_nothing_is_written_when_something_is_missing(source: Path, monkeypatch:
 
 def test_install_deps_checks_again(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     installed: list[tuple[Requirement, ...]] = []
-    monkeypatch.setattr(checks, "table", lambda: (ABSENT,))
-    monkeypatch.setattr(checks, "install", lambda absent, report: installed.append(absent))
+    monkeypatch.setattr(host_checks, "table", lambda: (ABSENT,))
+    monkeypatch.setattr(host_checks, "install", lambda absent, report: installed.append(absent))
     with pytest.raises(UserError, match="still missing after the installation: no-such-program-here"):
         run(source, "--install-deps")
     assert installed == [(ABSENT,)]
@@ -118,7 +118,7 @@ def test_install_deps_checks_again(source: Path, monkeypatch: pytest.MonkeyPatch
 def test_functional_tests_are_off_where_they_cannot_run(
     source: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(checks, "table", lambda: (ABSENT_FOR_TESTS,))
+    monkeypatch.setattr(host_checks, "table", lambda: (ABSENT_FOR_TESTS,))
     assert not run(source).functional_tests
     assert "functional tests are off: missing on this machine: no-such-program-here" in capsys.readouterr().out
     with pytest.raises(UserError, match="missing on this machine"):
@@ -152,20 +152,20 @@ def test_a_directory_that_cannot_be_made(source: Path) -> None:
 def test_a_source_tree_that_cannot_be_written_to(
     source: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write = configure._write
+    write = program._write
 
     def read_only(path: Path, text: str, mode: int = 0o644) -> None:
         if path.parent == source:
             raise PermissionError(13, "Permission denied", str(path))
         write(path, text, mode)
 
-    monkeypatch.setattr(configure, "_write", read_only)
+    monkeypatch.setattr(program, "_write", read_only)
     config = run(source, "--builddir=b c")
     assert capsys.readouterr().out.endswith(f"now run: make BUILDDIR='{config.builddir}'\n")
 
 
 def test_errors_end_with_status_1_and_two_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    assert configure.main(["--with-stage1-flavor=kvm"]) == 1
+    assert program.main(["--with-stage1-flavor=kvm"]) == 1
     assert capsys.readouterr().err == (
         "configure: error: unknown option --with-stage1-flavor\nconfigure: hint: did you mean --with-stage1-flavors?\n"
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from builder import checks
+from builder.configure import host_checks
 from builder.model.requirement import Kind, Requirement
 from common.errors import UserError
 
@@ -25,29 +25,29 @@ def programs(folder: Path, monkeypatch: pytest.MonkeyPatch, **scripts: str) -> P
 
 
 def test_the_table_is_sound() -> None:
-    rows = checks.table()
+    rows = host_checks.table()
     assert len({(item.kind, item.name) for item in rows}) == len(rows)
     assert all(item.package and item.purposes for item in rows)
 
 
 @pytest.mark.parametrize("name", ["gcc", "flex", "bison", "bc", "libelf.h"])
 def test_a_kernel_needs(name: str) -> None:
-    needed = checks.needed(checks.table(), {"kernel"})
+    needed = host_checks.needed(host_checks.table(), {"kernel"})
     assert name in {item.name for item in needed}
 
 
 def test_only_what_the_purposes_need_is_looked_for() -> None:
-    names = {item.name for item in checks.needed(checks.table(), {"signing"})}
+    names = {item.name for item in host_checks.needed(host_checks.table(), {"signing"})}
     assert "gpg" in names
     assert not names & {"gcc", "flex", "git", "ccache"}
-    assert checks.needed(checks.table(), ()) == ()
+    assert host_checks.needed(host_checks.table(), ()) == ()
 
 
 def test_programs_are_reported_with_their_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     programs(tmp_path / "bin", monkeypatch, flex="")
     flex = Requirement("flex", Kind.PROGRAM, "flex", frozenset({"kernel"}))
     lines: list[str] = []
-    assert checks.missing((flex, NOWHERE), lines.append) == (NOWHERE,)
+    assert host_checks.missing((flex, NOWHERE), lines.append) == (NOWHERE,)
     assert lines == [f"checking for flex... {tmp_path}/bin/flex", "checking for no-such-program-here... no"]
 
 
@@ -66,29 +66,29 @@ def test_headers_libraries_and_modules(item: Requirement, found: bool) -> None:
     if shutil.which("gcc") is None and item.kind is not Kind.MODULE:
         pytest.skip("gcc is not installed")
     lines: list[str] = []
-    assert checks.missing((item,), lines.append) == (() if found else (item,))
+    assert host_checks.missing((item,), lines.append) == (() if found else (item,))
     assert lines == [f"checking for {item.label}... {'yes' if found else 'no'}"]
 
 
 def test_a_header_without_a_compiler_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     programs(tmp_path / "bin", monkeypatch)
     header = Requirement("stdio.h", Kind.HEADER, "libc6-dev", frozenset())
-    assert checks.missing((header,), lambda _: None) == (header,)
+    assert host_checks.missing((header,), lambda _: None) == (header,)
 
 
 def test_everything_missing_is_named_at_once_with_one_line_for_apt() -> None:
     other = Requirement("libelf.h", Kind.HEADER, "libelf-dev", frozenset())
     twin = Requirement("again", Kind.PROGRAM, "no-such-package", frozenset())
-    error = checks.describe((NOWHERE, other, twin))
+    error = host_checks.describe((NOWHERE, other, twin))
     assert str(error) == "missing on this machine: no-such-program-here, libelf.h, again"
     assert "`apt-get install -y --no-install-recommends libelf-dev no-such-package`" in error.hint
 
 
 def install(lists: Path, monkeypatch: pytest.MonkeyPatch, *, user: int = 0) -> list[str]:
     lines: list[str] = []
-    monkeypatch.setattr(checks, "_APT_LISTS", lists)
+    monkeypatch.setattr(host_checks, "_APT_LISTS", lists)
     monkeypatch.setattr("os.geteuid", lambda: user)
-    checks.install((NOWHERE,), lines.append)
+    host_checks.install((NOWHERE,), lines.append)
     return lines
 
 

@@ -13,18 +13,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from builder import arguments, checks, resolve_kvm, secret_key, venv
+from builder.configure import arguments, host_checks, resolve_machine, signing_key, venv
+from builder.configure.resolve import Resolution, resolve
+from builder.configure.summary import Outcome, summary
 from builder.model import architecture
 from builder.model.config import BuildConfig
 from builder.model.requirement import Requirement
-from builder.resolve import Resolution, resolve
-from builder.summary import Outcome, summary
 from common import process
 from common.errors import UserError
 from common.files import write_atomically
 from common.version import VERSION
 
-SRCDIR = Path(__file__).resolve().parent.parent
+SRCDIR = Path(__file__).resolve().parents[2]
 LAST_BUILD_DIR = ".last-build-dir"
 """File of the source tree that names the build directory configured last."""
 
@@ -64,7 +64,7 @@ def configure(asked: arguments.Arguments, srcdir: Path) -> BuildConfig:
     """Make a build directory ready for `make`. Raises `UserError`; the record is written when everything is checked."""
     report = _silent if asked["quiet"] else _report
     notes = arguments.Notes()
-    resolution = resolve(asked, srcdir, notes, resolve_kvm.answers)
+    resolution = resolve(asked, srcdir, notes, resolve_machine.answers)
     for warning in notes.warnings:
         print(f"configure: warning: {warning}", file=sys.stderr)
     config, tests_reason = _check_machine(resolution, asked, report)
@@ -72,7 +72,7 @@ def configure(asked: arguments.Arguments, srcdir: Path) -> BuildConfig:
     made = venv.ensure(srcdir, config.builddir, config.cache_dir, offline=config.offline)
     report(f"checking for the pinned Python packages... {'installed' if made else 'yes'}")
     if config.signing_key not in ("", "none"):
-        user_id = secret_key.check(config.builddir, config.signing_key, config.gnupg_home)
+        user_id = signing_key.check(config.builddir, config.signing_key, config.gnupg_home)
         report(f"checking for secret key {config.signing_key}... {user_id}")
     changed = config.save()
     _write_status(config)
@@ -90,7 +90,7 @@ def _silent(line: str) -> None:
 
 
 def _check_machine(
-    resolution: Resolution, asked: arguments.Arguments, report: checks.Report
+    resolution: Resolution, asked: arguments.Arguments, report: host_checks.Report
 ) -> tuple[BuildConfig, str]:
     """Look for what the options need. Return the finished record, and why functional tests are off, if they are."""
     version = ".".join(str(part) for part in sys.version_info[:3])
@@ -100,19 +100,19 @@ def _check_machine(
         raise UserError(f"functional tests cannot run: {obstacle}", hint="leave out --enable-functional-tests")
     tests = mode != "no" and not obstacle
     purposes = resolution.purposes | ({"functional tests"} if tests else set())
-    wanted = [*checks.needed(checks.table(), purposes), *resolution.requirements]
+    wanted = [*host_checks.needed(host_checks.table(), purposes), *resolution.requirements]
     if tests:
         wanted += [item for one in architecture.known() if one.is_foreign for item in one.requirements]
-    absent = checks.missing(list({item.label: item for item in wanted}.values()), report)
+    absent = host_checks.missing(list({item.label: item for item in wanted}.values()), report)
     if absent and asked["install-deps"]:
-        checks.install(absent, report)
-        absent = checks.missing(absent, report)
+        host_checks.install(absent, report)
+        absent = host_checks.missing(absent, report)
         if absent:
             raise UserError(
                 f"still missing after the installation: {', '.join(item.label for item in absent)}",
                 hint="run configure with Debian's own /usr/bin/python3, and look at PATH",
             )
-    if mode == "yes" or checks.needed(absent, {*resolution.purposes, "flavor"}):
+    if mode == "yes" or host_checks.needed(absent, {*resolution.purposes, "flavor"}):
         _refuse(absent)
     _check_launcher(resolution.config.compiler_launcher, report)
     reason = obstacle if mode != "no" else "as asked"
@@ -125,10 +125,10 @@ def _check_machine(
 
 def _refuse(absent: Sequence[Requirement]) -> None:
     if absent:
-        raise checks.describe(absent)
+        raise host_checks.describe(absent)
 
 
-def _check_launcher(launcher: str, report: checks.Report) -> None:
+def _check_launcher(launcher: str, report: host_checks.Report) -> None:
     if launcher in ("", "ccache"):
         return
     found = shutil.which(launcher)
