@@ -47,16 +47,16 @@ bench: all dev-tools ## Measure the build and the images
 	@$(PYTHON) -m tests.bench
 
 clean: ## Remove what the build made in the build directory; the cache stays
-	@$(CONFIGURED); exec $(PYTHON) -m builder.commands.install clean
+	@$(CONFIGURED); exec $(PYTHON) -m builder clean
 
 distclean: ## Remove the build directory
-	@$(CONFIGURED); exec $(PYTHON) -m builder.commands.install distclean
+	@$(CONFIGURED); exec $(PYTHON) -m builder distclean
 
 install: all ## Copy the images into the images directory and rkt into bindir (below DESTDIR)
-	@exec $(PYTHON) -m builder.commands.install install
+	@exec $(PYTHON) -m builder install
 
 uninstall: ## Remove what install has put there (below DESTDIR)
-	@$(CONFIGURED); exec $(PYTHON) -m builder.commands.install uninstall
+	@$(CONFIGURED); exec $(PYTHON) -m builder uninstall
 
 docs: ## Write docs/configure.md and docs/flavor-keys.md from the tables of options and keys
 	@python3 configure.py --help-markdown > docs/configure.md.tmp && mv docs/configure.md.tmp docs/configure.md

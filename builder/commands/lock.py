@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from builder.commands.build_directory import builddir_option, config_of
 from builder.debian import advisories
 from builder.debian.package_steps import RESOLVE_STEP, load_packages, suite_of
 from builder.engine.build import STATE_NAME, build_steps, epoch, interruptible
@@ -30,7 +31,7 @@ _DAY = 86400
 
 
 @click.command()
-@click.option("--builddir", metavar="DIR", help="Build directory; default: as with the other commands.")
+@builddir_option
 @click.option("--update", is_flag=True, help="Take the versions that the archives have now, and write the file.")
 @click.option(
     "--advisories", "named", is_flag=True, help="With --update: download what is new, and name the CVEs that it mends."
@@ -40,8 +41,6 @@ def lock(builddir: str | None, update: bool, named: bool) -> int:
 
     Exit status 0 where they agree, and 1 where they do not.
     """
-    from builder.cli import config_of
-
     config = dataclasses.replace(config_of(builddir), locked=False)
     path = Path(config.lock_file)
     if update:

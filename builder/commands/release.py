@@ -8,13 +8,14 @@ from pathlib import Path
 
 import click
 
+from builder.commands.build_directory import builddir_option, config_of
 from common.errors import UserError
 
 _FILE = click.Path(path_type=Path)
 
 
 @click.group(invoke_without_command=True)
-@click.option("--builddir", metavar="DIR", help="Build directory; default: as with the other commands.")
+@builddir_option
 @click.option(
     "--output", type=_FILE, metavar="DIR", help="Where v<version>/ is made; default: release/ in the source tree."
 )
@@ -49,7 +50,6 @@ def release(
     """
     if ctx.invoked_subcommand is not None:
         return 0
-    from builder.cli import config_of
     from builder.engine.build import Interrupted, interruptible
     from builder.engine.console import Console, Verbosity
 

@@ -28,7 +28,7 @@ class Verdict:
         return "\n".join([f"{head}:", *(f"  {reason}" for reason in self.reasons)])
 
 
-def explain(build: Build, graph: Graph, fingerprinter: Fingerprinter, state: State, name: str) -> Verdict:
+def verdict_on(build: Build, graph: Graph, fingerprinter: Fingerprinter, state: State, name: str) -> Verdict:
     """The verdict on one step. Raises `UserError` where there is no such step, or a file of it is missing.
 
     Where it would run because of others, the reasons of those that start it all come last.

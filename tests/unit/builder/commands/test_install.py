@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from builder.commands import install
+from builder.commands.clean import clean_directory
+from builder.commands.distclean import remove_directory
+from builder.commands.install import install_products
+from builder.commands.uninstall import uninstall_products
 from builder.configure import arguments
 from builder.configure.resolve import resolve
 from builder.model.config import BuildConfig
@@ -45,12 +48,12 @@ def test_install_copies_images_signatures_and_links(config: BuildConfig, tmp_pat
     (config.bindir_out / "stage1-kvm-qemu.aci").chmod(0o600)
     folder = tmp_path / "root" / "usr/lib/rkt/stage1-images"
     program = tmp_path / "root" / "usr/bin/rkt"
-    assert install.install(config, tmp_path / "root") == [program, *(folder / name for name in IMAGES)]
+    assert install_products(config, tmp_path / "root") == [program, *(folder / name for name in IMAGES)]
     assert sorted(path.name for path in folder.iterdir()) == IMAGES
     assert (folder / "stage1-kvm.aci").readlink() == Path("stage1-kvm-lkvm.aci")
     assert (folder / "stage1-kvm-qemu.aci").read_text() == "stage1-kvm-qemu.aci"
     assert (folder / "stage1-kvm-qemu.aci").stat().st_mode & 0o777 == 0o644
-    install.install(config, tmp_path / "root")
+    install_products(config, tmp_path / "root")
     assert sorted(path.name for path in folder.iterdir()) == IMAGES
     assert [path.name for path in program.parent.iterdir()] == ["rkt"]
 
@@ -58,7 +61,7 @@ def test_install_copies_images_signatures_and_links(config: BuildConfig, tmp_pat
 def test_install_puts_the_program_where_it_can_be_executed(config: BuildConfig, tmp_path: Path) -> None:
     (config.bindir_out / "rkt").chmod(0o700)
     elsewhere = dataclasses.replace(config, bindir="/opt/my bin")
-    install.install(elsewhere, tmp_path / "root")
+    install_products(elsewhere, tmp_path / "root")
     program = tmp_path / "root/opt/my bin/rkt"
     assert (program.read_text(), program.stat().st_mode & 0o777) == ("rkt", 0o755)
 
@@ -68,7 +71,7 @@ def test_an_installed_rkt_finds_the_default_image_without_a_signature(config: Bu
     (config.bindir_out / "stage1-kvm.aci").unlink()
     shutil.copyfile(image, config.bindir_out / "stage1-kvm.aci")
     here = dataclasses.replace(config, images_directory=f"{tmp_path}/lib/stage1-images", bindir=f"{tmp_path}/usr/bin")
-    install.install(here)
+    install_products(here)
     defaults = Defaults("coreos.com/rkt/stage1-kvm", "1.31.0+git", "", here.images_directory)
     settings = resolve_settings(Flags(data_dir=tmp_path / "data", system_config=tmp_path, local_config=tmp_path), {}, 0)
     with Store(settings.data_dir) as store:
@@ -78,20 +81,20 @@ def test_an_installed_rkt_finds_the_default_image_without_a_signature(config: Bu
 
 def test_uninstall_removes_no_more_than_that(config: BuildConfig, tmp_path: Path) -> None:
     folder = tmp_path / "root" / "usr/lib/rkt/stage1-images"
-    install.install(config, tmp_path / "root")
+    install_products(config, tmp_path / "root")
     (folder / "stage1-coreos.aci").touch()
     (tmp_path / "root/usr/bin/other").touch()
-    assert len(install.uninstall(config, tmp_path / "root")) == len(IMAGES) + 1
+    assert len(uninstall_products(config, tmp_path / "root")) == len(IMAGES) + 1
     assert [path.name for path in folder.iterdir()] == ["stage1-coreos.aci"]
     assert [path.name for path in (tmp_path / "root/usr/bin").iterdir()] == ["other"]
-    assert install.uninstall(config, tmp_path / "root") == []
+    assert uninstall_products(config, tmp_path / "root") == []
 
 
 def test_install_needs_images(config: BuildConfig, tmp_path: Path) -> None:
     for path in config.bindir_out.iterdir():
         path.unlink()
     with pytest.raises(UserError, match="there are no images in"):
-        install.install(config, tmp_path / "root")
+        install_products(config, tmp_path / "root")
 
 
 def test_clean_keeps_configuration_key_and_cache(config: BuildConfig) -> None:
@@ -100,7 +103,7 @@ def test_clean_keeps_configuration_key_and_cache(config: BuildConfig) -> None:
     for name in (*kept - {"config.json"}, "steps", "log"):
         (config.builddir / name).mkdir()
     (config.builddir / "steps" / "locked").mkdir(mode=0o500)
-    assert {path.name for path in install.clean(inside)} == {"bin", "steps", "log"}
+    assert {path.name for path in clean_directory(inside)} == {"bin", "steps", "log"}
     assert {path.name for path in config.builddir.iterdir()} == kept
 
 
@@ -108,7 +111,7 @@ def test_clean_does_not_follow_links(config: BuildConfig, tmp_path: Path) -> Non
     (tmp_path / "precious").mkdir()
     (tmp_path / "precious" / "file").touch()
     (config.builddir / "link").symlink_to(tmp_path / "precious")
-    install.clean(config)
+    clean_directory(config)
     assert (tmp_path / "precious" / "file").exists()
     assert not (config.builddir / "link").is_symlink()
 
@@ -116,7 +119,7 @@ def test_clean_does_not_follow_links(config: BuildConfig, tmp_path: Path) -> Non
 def test_distclean_removes_the_build_directory_and_its_mention(config: BuildConfig, tmp_path: Path) -> None:
     last = tmp_path / ".last-build-dir"
     last.write_text(f"{config.builddir}\n")
-    install.distclean(config)
+    remove_directory(config)
     assert not config.builddir.exists()
     assert not last.exists()
 
@@ -124,20 +127,20 @@ def test_distclean_removes_the_build_directory_and_its_mention(config: BuildConf
 def test_distclean_leaves_the_mention_of_another(config: BuildConfig, tmp_path: Path) -> None:
     last = tmp_path / ".last-build-dir"
     last.write_text("/another\n")
-    install.distclean(config)
+    remove_directory(config)
     assert last.read_text() == "/another\n"
 
 
 def test_distclean_does_not_take_the_cache_along(config: BuildConfig) -> None:
     inside = dataclasses.replace(config, cache_dir=config.builddir / "cache")
     with pytest.raises(UserError, match="holds the cache"):
-        install.distclean(inside)
+        remove_directory(inside)
     assert config.builddir.exists()
 
 
 def command(name: str, builddir: Path, destdir: Path) -> subprocess.CompletedProcess[str]:
     env = os.environ | {"MKSTAGE1_BUILDDIR": str(builddir), "DESTDIR": str(destdir)}
-    argv = [sys.executable, "-m", "builder.commands.install", name]
+    argv = [sys.executable, "-m", "builder", name]
     return subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 
 

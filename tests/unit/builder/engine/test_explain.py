@@ -6,7 +6,7 @@ import pytest
 
 from builder.engine.build import fingerprinter
 from builder.engine.digest import StatCache
-from builder.engine.explain import Verdict, explain
+from builder.engine.explain import Verdict, verdict_on
 from builder.engine.graph import Graph
 from builder.engine.state import State
 from common.errors import UserError
@@ -17,7 +17,7 @@ def verdict(root: Path, name: str) -> Verdict:
     one, _ = make_build(root)
     prints = fingerprinter(one.config, StatCache(one.config.builddir / "stat-cache.json"), one.epoch)
     state = State.load(one.config.builddir / "state.json")
-    return explain(one, Graph(synthetic_plan(root)), prints, state, name)
+    return verdict_on(one, Graph(synthetic_plan(root)), prints, state, name)
 
 
 @pytest.fixture
