@@ -8,7 +8,7 @@ import click
 
 from common.program import run
 from common.version import VERSION
-from stage0.flags import Group
+from stage0.command_line.flags import Group
 
 PROGRAM = "rkt"
 EXIT_FAILURE = 254

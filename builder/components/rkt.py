@@ -23,7 +23,7 @@ PROGRAM = "rkt"
 
 _PACKAGE = "stage0"
 _SHARED = ("builder", "common")
-_DEFAULTS = "stage0/defaults.json"
+_DEFAULTS = "stage0/images/defaults.json"
 _COMPILED = frozenset({"isal"})
 """Modules in C, which cannot be imported from an archive; the standard library stands in for them."""
 _INTERPRETER = b"#!/usr/bin/env python3\n"
@@ -56,7 +56,7 @@ def step(config: BuildConfig) -> Step:
 
 
 def _defaults(config: BuildConfig) -> dict[str, str]:
-    """What `stage0.stage1_image.Defaults` reads."""
+    """What `stage0.images.stage1_image.Defaults` reads."""
     return {
         "stage1_name": config.default_stage1_name,
         "stage1_version": config.default_stage1_version,

@@ -6,11 +6,11 @@ from typing import Any
 
 import click
 
-from stage0.auth import load_auth
-from stage0.config import VERSION
-from stage0.flags import Command, pass_settings
-from stage0.settings import Settings
+from stage0.command_line.flags import Command, pass_settings
+from stage0.settings.files import VERSION
+from stage0.settings.settings import Settings
 from stage0.store.manifest import encode
+from stage0.transport.auth import load_auth
 
 
 @click.command(cls=Command)

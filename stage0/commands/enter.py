@@ -7,10 +7,10 @@ import sys
 
 import click
 
-from stage0.flags import Command, pass_settings
-from stage0.running_app import running_app
-from stage0.settings import Settings
-from stage0.stage1 import execute_enter
+from stage0.command_line.flags import Command, pass_settings
+from stage0.command_line.running_app import running_app
+from stage0.pods.stage1 import execute_enter
+from stage0.settings.settings import Settings
 
 _DEFAULT_COMMAND = "/bin/bash"
 

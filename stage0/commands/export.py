@@ -7,13 +7,13 @@ from pathlib import Path
 import click
 
 from common.errors import UserError
-from stage0 import pod as pods
-from stage0.chosen import chosen_app
-from stage0.export import export_app
-from stage0.flags import Command, pass_settings
-from stage0.namespaces import enter_own, is_unprivileged
-from stage0.pod import State
-from stage0.settings import Settings
+from stage0.command_line.flags import Command, pass_settings
+from stage0.command_line.pod_selection import chosen_app
+from stage0.pods import directory as pods
+from stage0.pods.directory import State
+from stage0.pods.export import export_app
+from stage0.pods.namespaces import enter_own, is_unprivileged
+from stage0.settings.settings import Settings
 from stage0.store import Store
 
 _SUFFIX = ".aci"

@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from common.errors import UserError
-from stage0.fetch import Fetcher
-from stage0.flags import pass_settings
-from stage0.pod_flags import PodCommand, given_images
-from stage0.policy import PullPolicy
-from stage0.settings import Settings
+from stage0.command_line.flags import pass_settings
+from stage0.command_line.pod_flags import PodCommand, given_images
+from stage0.images.fetch import Fetcher
+from stage0.settings.pull_policy import PullPolicy
+from stage0.settings.settings import Settings
 from stage0.store import Store
 
 _SHORT = len("sha512-") + 32

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from stage0.collect import empty, expire_prepared, mark
-from stage0.flags import Command, pass_settings
-from stage0.settings import Settings
-from stage0.text import parse_duration
+from stage0.command_line.flags import Command, pass_settings
+from stage0.pods.remove import empty, expire_prepared, mark
+from stage0.settings.settings import Settings
+from stage0.syntax.duration import parse_duration
 
 
 def _seconds(_: click.Context, __: click.Parameter, value: str) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from stage0.flags import Command
+from stage0.command_line.flags import Command
 
 
 @click.command("help", cls=Command)

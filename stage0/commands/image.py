@@ -11,15 +11,16 @@ from typing import Any
 import click
 
 from common.errors import UserError
-from stage0.flags import Command, Group, pass_settings
-from stage0.references import running_images, tree_ids
-from stage0.settings import PREPARE_LOCK, Settings
+from stage0.command_line.flags import Command, Group, pass_settings
+from stage0.command_line.text import exact_time, relative_time, table
+from stage0.images.lookup import find_image
+from stage0.pods.in_use import running_images, tree_ids
+from stage0.settings.settings import PREPARE_LOCK, Settings
 from stage0.store import ImageInfo, Store, TreeStore
 from stage0.store.locks import key_lock
-from stage0.store.lookup import find_image
 from stage0.store.manifest import encode
 from stage0.store.output import export_image, extract_to, render_to
-from stage0.text import exact_time, parse_duration, relative_time, table
+from stage0.syntax.duration import parse_duration
 
 _FIELDS = {"id": "ID", "name": "NAME", "size": "SIZE", "importtime": "IMPORT TIME", "lastused": "LAST USED"}
 _SORT_FIELDS = ("name", "importtime", "lastused", "size")
@@ -236,7 +237,7 @@ def rm(settings: Settings, names: tuple[str, ...]) -> None:
 @pass_settings
 def gc(settings: Settings, grace_period: float) -> None:
     """Remove trees that no pod needs, images that were not used for a while, and what killed processes left."""
-    from stage0.download import sweep_downloads  # here, because it brings with it what talks to servers
+    from stage0.transport.download import sweep_downloads  # here, because it brings with it what talks to servers
 
     errors: list[UserError] = []
     with Store(settings.data_dir) as store:

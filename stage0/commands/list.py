@@ -9,15 +9,15 @@ import click
 
 from common.aci.schema import label
 from common.errors import UserError
-from stage0 import pod as pods
-from stage0 import pod_info
-from stage0.collect import note
-from stage0.flags import Command, pass_settings
-from stage0.output import FORMATS, formatted
-from stage0.pod import VISIBLE, Pod
-from stage0.prepare import image_manifest
-from stage0.settings import Settings
-from stage0.text import exact_time, relative_time, table
+from stage0.command_line.flags import Command, pass_settings
+from stage0.command_line.output import FORMATS, formatted
+from stage0.command_line.text import exact_time, relative_time, table
+from stage0.pods import directory as pods
+from stage0.pods import info
+from stage0.pods.directory import VISIBLE, Pod
+from stage0.pods.prepare import image_manifest
+from stage0.pods.remove import note
+from stage0.settings.settings import Settings
 
 _COLUMNS = ("UUID", "APP", "IMAGE NAME", "IMAGE ID", "STATE", "CREATED", "STARTED", "NETWORKS")
 _IMAGE_ID = 3
@@ -37,7 +37,7 @@ def list_(settings: Settings, no_legend: bool, full: bool, form: str) -> None:
     for pod in pods.walk(settings.pods_dir, *VISIBLE):
         try:
             if form:
-                described.append(pod_info.as_json(pod))
+                described.append(info.as_json(pod))
             else:
                 found += _rows(pod, full)
         except (UserError, OSError, KeyError) as error:
@@ -49,16 +49,16 @@ def list_(settings: Settings, no_legend: bool, full: bool, form: str) -> None:
 
 
 def _rows(pod: Pod, full: bool) -> list[list[str]]:
-    created, started = pod_info.created(pod), pod_info.started(pod)
+    created, started = info.created(pod), info.started(pod)
     now = time.time()
     common = [
         pod.state.value,
         exact_time(created) if full else relative_time(created, now),
         "" if started is None else exact_time(started) if full else relative_time(started, now),
-        pod_info.networks_text(pod),
+        info.networks_text(pod),
     ]
     uuid = pod.uuid if full else pod.uuid[:_SHORT_UUID]
-    apps = pod.manifest()["apps"] if pod_info.has_manifest(pod) else []
+    apps = pod.manifest()["apps"] if info.has_manifest(pod) else []
     if not apps:
         return [[uuid, "-", "-", "-", *common]]
     rows = []

@@ -6,7 +6,7 @@ import os
 
 import click
 
-from stage0.flags import Command
+from stage0.command_line.flags import Command
 from stage0.metadata import PORT
 from stage0.metadata.server import serve
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import click
 
-from stage0.flags import pass_settings
-from stage0.new_pod import new_pod
-from stage0.pod import Folder
-from stage0.pod_flags import PodCommand, pod_flags, pod_options
-from stage0.settings import Settings
+from stage0.command_line.flags import pass_settings
+from stage0.command_line.new_pod import new_pod
+from stage0.command_line.pod_flags import PodCommand, pod_flags, pod_options
+from stage0.pods.directory import Folder
+from stage0.settings.settings import Settings
 from stage0.store import Store
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import click
 
 from common.errors import UserError
-from stage0 import pod as pods
-from stage0.chosen import chosen_uuids, uuid_file_option
-from stage0.collect import note, remove
-from stage0.flags import Command, pass_settings
-from stage0.settings import Settings
+from stage0.command_line.flags import Command, pass_settings
+from stage0.command_line.pod_selection import chosen_uuids, uuid_file_option
+from stage0.pods import directory as pods
+from stage0.pods.remove import note, remove
+from stage0.settings.settings import Settings
 
 
 @click.command(cls=Command)

@@ -9,14 +9,14 @@ from typing import Any
 import click
 
 from common.errors import UserError
-from stage0.flags import pass_settings
-from stage0.launch import Launch
-from stage0.launch import run as run_pod
-from stage0.net import has_network
-from stage0.new_pod import new_pod
-from stage0.pod_flags import PodCommand, PodFlags, pod_flags, pod_options
-from stage0.run_flags import launch, require_one_app, run_options
-from stage0.settings import Settings
+from stage0.command_line.flags import pass_settings
+from stage0.command_line.net import has_network
+from stage0.command_line.new_pod import new_pod
+from stage0.command_line.pod_flags import PodCommand, PodFlags, pod_flags, pod_options
+from stage0.command_line.run_flags import launch, require_one_app, run_options
+from stage0.pods.launch import Launch
+from stage0.pods.launch import run as run_pod
+from stage0.settings.settings import Settings
 from stage0.store import Store, TreeStore
 
 

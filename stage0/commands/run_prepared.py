@@ -8,13 +8,13 @@ from typing import Any
 import click
 
 from common.errors import UserError
-from stage0 import pod as pods
-from stage0.flags import Command, pass_settings
-from stage0.launch import run
-from stage0.overlay import unsupported
-from stage0.pod import State
-from stage0.run_flags import launch, require_one_app, run_options
-from stage0.settings import Settings
+from stage0.command_line.flags import Command, pass_settings
+from stage0.command_line.run_flags import launch, require_one_app, run_options
+from stage0.pods import directory as pods
+from stage0.pods.directory import State
+from stage0.pods.launch import run
+from stage0.pods.overlay import unsupported
+from stage0.settings.settings import Settings
 from stage0.store import Store, TreeStore
 
 
@@ -30,7 +30,7 @@ def run_prepared(settings: Settings, /, uuid: str, **given: Any) -> None:
         raise UserError(f'pod "{pod.uuid}" is not prepared')
     require_one_app(how, len(pod.manifest()["apps"]))
     if how.register:
-        from stage0.metadata.client import check_available
+        from stage0.pods.metadata import check_available
 
         check_available()
     if pod.uses_overlay and (reason := unsupported(settings)):

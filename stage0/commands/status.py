@@ -9,15 +9,16 @@ import click
 
 from common.click_options import OptionalValue
 from common.errors import UserError
-from stage0 import pod as pods
-from stage0 import pod_info
-from stage0.chosen import chosen_uuids, uuid_file_option
-from stage0.flags import Command, pass_settings
-from stage0.output import FORMATS, formatted
-from stage0.pod import Pod, State
-from stage0.settings import Settings
-from stage0.text import exact_time, parse_duration
-from stage0.values import boolean
+from stage0.command_line.flags import Command, pass_settings
+from stage0.command_line.output import FORMATS, formatted
+from stage0.command_line.pod_selection import chosen_uuids, uuid_file_option
+from stage0.command_line.text import exact_time
+from stage0.pods import directory as pods
+from stage0.pods import info
+from stage0.pods.directory import Pod, State
+from stage0.settings.settings import Settings
+from stage0.syntax.duration import parse_duration
+from stage0.syntax.values import boolean
 
 _POLL_SECONDS = 0.1
 _FOREVER = -1.0
@@ -54,9 +55,9 @@ def status(
     if len(uuid) > 1:
         raise click.UsageError("name one pod")
     with pods.find(settings.pods_dir, chosen_uuids(uuid, uuid_file)[0]) as pod:
-        _poll(lambda: pod_info.is_ready(pod), wait_ready, "error waiting for pod readiness")
+        _poll(lambda: info.is_ready(pod), wait_ready, "error waiting for pod readiness")
         _poll(lambda: pod.refresh().finished, wait, "error waiting for pod to finish")
-        click.echo(formatted(pod_info.as_json(pod), form) if form else "\n".join(_lines(pod)))
+        click.echo(formatted(info.as_json(pod), form) if form else "\n".join(_lines(pod)))
 
 
 def _poll(reached: Callable[[], bool], seconds: float, failure: str) -> None:
@@ -69,19 +70,19 @@ def _poll(reached: Callable[[], bool], seconds: float, failure: str) -> None:
 
 def _lines(pod: Pod) -> list[str]:
     state = pod.state
-    lines = [f"state={state.value}", f"created={exact_time(pod_info.created(pod))}"]
-    started = pod_info.started(pod)
+    lines = [f"state={state.value}", f"created={exact_time(info.created(pod))}"]
+    started = info.started(pod)
     if started is not None:
         lines.append(f"started={exact_time(started)}")
     if state in (State.RUNNING, State.EXITED):
-        lines.append(f"networks={pod_info.networks_text(pod)}")
+        lines.append(f"networks={info.networks_text(pod)}")
     if state is not State.RUNNING and (not state.after_run or state is State.GARBAGE):
         return lines
-    pid = pod_info.pid(pod)
+    pid = info.pid(pod)
     if pid is not None:
         lines.append(f"pid={pid}")
     lines.append(f"exited={str(state in (State.EXITED, State.EXITED_GARBAGE)).lower()}")
     if state is not State.RUNNING:
-        statuses = {app["name"]: pod_info.exit_status(pod, app["name"]) for app in pod.manifest()["apps"]}
+        statuses = {app["name"]: info.exit_status(pod, app["name"]) for app in pod.manifest()["apps"]}
         lines += [f"app-{name}={number}" for name, number in statuses.items() if number is not None]
     return lines

@@ -5,16 +5,16 @@ from __future__ import annotations
 import click
 
 from common.errors import UserError
-from stage0 import pod as pods
-from stage0 import stage1
-from stage0.chosen import chosen_uuids, uuid_file_option
-from stage0.collect import note
-from stage0.flags import Command, pass_settings
-from stage0.namespaces import call_in_child, is_unprivileged, join
-from stage0.pod import Pod, State
-from stage0.pod_info import wait_for_pid
-from stage0.settings import Settings
-from stage0.stage1 import Stage1
+from stage0.command_line.flags import Command, pass_settings
+from stage0.command_line.pod_selection import chosen_uuids, uuid_file_option
+from stage0.pods import directory as pods
+from stage0.pods import stage1
+from stage0.pods.directory import Pod, State
+from stage0.pods.info import wait_for_pid
+from stage0.pods.namespaces import call_in_child, is_unprivileged, join
+from stage0.pods.remove import note
+from stage0.pods.stage1 import Stage1
+from stage0.settings.settings import Settings
 
 
 @click.command(cls=Command)

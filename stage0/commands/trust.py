@@ -5,14 +5,14 @@ from __future__ import annotations
 import click
 
 from common.errors import UserError
-from stage0.auth import load_auth
-from stage0.client import Client
-from stage0.flags import Command, pass_settings
-from stage0.insecure import Insecure
-from stage0.keystore import Keystore, open_keystore
-from stage0.settings import Settings
-from stage0.trust import Trust
-from stage0.urls import split_url
+from stage0.command_line.flags import Command, pass_settings
+from stage0.images.trust import Trust
+from stage0.keys.keystore import Keystore, open_keystore
+from stage0.settings.insecure import Insecure
+from stage0.settings.settings import Settings
+from stage0.transport.auth import load_auth
+from stage0.transport.client import Client
+from stage0.transport.urls import split_url
 
 _UNBOUNDED = """aborting due to implicit unbounded trust (root domain)
 Please provide a specific domain prefix to trust:

@@ -8,7 +8,7 @@ import click
 
 from common.aci.schema import AC_VERSION
 from common.version import VERSION
-from stage0.flags import Command
+from stage0.command_line.flags import Command
 
 
 @click.command(cls=Command)

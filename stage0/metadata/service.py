@@ -22,7 +22,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from common.aci.schema import is_identifier
 from stage0.store.manifest import encode
-from stage0.values import is_ac_name
+from stage0.syntax.values import is_ac_name
 
 Json = dict[str, Any]
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from common.aci.stream import Entry, ImageStream
 from common.errors import UserError
-from stage0.auth import Auth
-from stage0.insecure import Insecure
 from stage0.oci.config import image_manifest
 from stage0.oci.merge import Tree
 from stage0.oci.sources import SourceImage, open_source
-from stage0.reference import ForeignImage
+from stage0.settings.insecure import Insecure
 from stage0.store.layout import LIMITS
+from stage0.syntax.image_name import ForeignImage
+from stage0.transport.auth import Auth
 
 __all__ = ["convert"]
 

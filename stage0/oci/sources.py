@@ -16,11 +16,11 @@ from typing import Any
 from common.aci.stream import EntryType, ImageStream
 from common.errors import UserError
 from common.process import run
-from stage0.auth import Auth
-from stage0.insecure import Insecure
 from stage0.oci.config import DockerName, appc_arch, parse_docker_name
-from stage0.reference import ForeignImage, host_arch
+from stage0.settings.insecure import Insecure
 from stage0.store.layout import LIMITS
+from stage0.syntax.image_name import ForeignImage, host_arch
+from stage0.transport.auth import Auth
 
 _MAX_JSON = 4 << 20
 _DEPTH = 4

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from builder.model.config import BuildConfig
-from stage0.mounts import unmount_below
+from stage0.pods.mounts import unmount_below
 from tests.functional.support import forwarding, variants
 from tests.functional.support.images import (
     CONTAINER,

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from builder.image.app import App
-from stage0.mounts import mounted_below, unmount_below
+from stage0.pods.mounts import mounted_below, unmount_below
 from tests.functional.support.console import app_lines
 from tests.functional.support.images import Image, NotBuilt, find_aci, find_flavor, pack_probe, public_key
 from tests.functional.support.journal import wait_until

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from builder.image.app import App
-from stage0.mounts import mounted_below
+from stage0.pods.mounts import mounted_below
 from tests.functional.support.console import app_lines
 from tests.functional.support.images import NotBuilt, find_aci, pack_probe
 from tests.functional.support.programs import TIMEOUT, RunningProgram

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from builder.image.app import App
-from stage0.mounts import mounted_below, unmount_below
+from stage0.pods.mounts import mounted_below, unmount_below
 from tests.functional.support.images import NotBuilt, find_flavor, pack_probe
 from tests.functional.support.programs import RunningProgram
 from tests.functional.support.rkt import Rkt

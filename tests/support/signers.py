@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from stage0.keystore import Keystore
+from stage0.keys.keystore import Keystore
 from tests.support.openpgp import gpg, make_key, revoke
 
 _PAST = ("--faked-system-time", "20200101T000000!")

@@ -17,9 +17,9 @@ from builder.configure import arguments
 from builder.configure.resolve import resolve
 from builder.model.config import BuildConfig
 from common.errors import UserError
-from stage0.settings import Flags
-from stage0.settings import resolve as resolve_settings
-from stage0.stage1_image import Defaults, Stage1Images
+from stage0.images.stage1_image import Defaults, Stage1Images
+from stage0.settings.settings import Flags
+from stage0.settings.settings import resolve as resolve_settings
 from stage0.store import Store
 from tests.support.acis import aci, manifest
 

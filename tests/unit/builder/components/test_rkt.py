@@ -66,9 +66,9 @@ def test_the_same_sources_give_the_same_bytes(program: Path, tmp_path: Path) -> 
 
 
 def test_the_program_knows_what_was_configured(program: Path) -> None:
-    defaults = json.loads(zipfile.ZipFile(program).read("stage0/defaults.json"))
+    defaults = json.loads(zipfile.ZipFile(program).read("stage0/images/defaults.json"))
     assert defaults["images_directory"] == "/opt/images"
-    assert set(defaults) == set(json.loads((ROOT / "stage0/defaults.json").read_text()))
+    assert set(defaults) == set(json.loads((ROOT / "stage0/images/defaults.json").read_text()))
 
 
 def test_libraries_come_with_their_licenses_and_without_compiled_modules(program: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from builder.commands.image import inspect
+from builder.commands.inspect import inspect
 from builder.image.archive import ArchiveResult, Compression
 from builder.inspection.image import read_image
 from common.errors import UserError

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from builder.commands.image import verify
+from builder.commands.verify import verify
 from builder.image.archive import ArchiveResult, Compression
 from builder.inspection.image import read_image
 from builder.inspection.verify import Outcome, verify_image, verify_signature

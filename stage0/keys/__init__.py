@@ -1,0 +1,1 @@
+"""The keystore, and signatures by the keys in it."""

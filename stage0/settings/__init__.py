@@ -1,0 +1,1 @@
+"""Configuration files, directories, and what was asked to be insecure."""

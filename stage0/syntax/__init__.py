@@ -1,0 +1,1 @@
+"""What people and manifests write: names, quantities, durations, arguments, pod manifests."""

@@ -1,0 +1,1 @@
+"""HTTP: clients, authentication, downloads and their progress."""
