@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from stage1.errors import EXIT_FAILURE, UserError, report
+from stage1.host.errors import EXIT_FAILURE, UserError, report
 
 
 def dispatch(action: str, words: Sequence[str]) -> int:
@@ -19,23 +19,23 @@ def dispatch(action: str, words: Sequence[str]) -> int:
     Each imports only what it needs: reading the modules is most of what a short action costs.
     """
     if action == "run":
-        from stage1.run import run
+        from stage1.commands.run import run
 
         run(int(words[0]), words[1:], os.environ)
     elif action == "gc":
-        from stage1.gc import gc
+        from stage1.commands.gc import gc
 
         gc(words)
     elif action == "stop":
-        from stage1.stop import stop
+        from stage1.commands.stop import stop
 
         stop(words)
     elif action == "enter":
-        from stage1.enter import enter
+        from stage1.commands.enter import enter
 
         return enter(words)
     elif action == "attach":
-        from stage1.attach.entry import attach
+        from stage1.commands.attach import attach
 
         return attach(words)
     elif action == "agent":

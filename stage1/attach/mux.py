@@ -15,8 +15,8 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
-from stage1.attach.endpoints import FOLDER, TERMINAL, Endpoint
 from stage1.channel.stream import Stream
+from stage1.pod.streams import FOLDER, TERMINAL, Endpoint
 
 _BUFFER = 64 << 10
 """Bytes that wait for a reader before no more are taken."""

@@ -6,7 +6,7 @@ import select
 import time
 from contextlib import suppress
 
-from stage1.attach.connect import connect
+from stage1.channel.connect import connect
 from stage1.channel.frames import (
     NOT_YET,
     READY,

@@ -17,8 +17,8 @@ from contextlib import contextmanager, suppress
 from stage1.channel.device import open_channel
 from stage1.channel.frames import READY, START, WAKE, WINDOW, Decoder, Kind, ProtocolError, Woken, frame
 from stage1.channel.stream import Stream
-from stage1.errors import EXIT_FAILURE, UserError
-from stage1.lock import is_locked
+from stage1.host.errors import EXIT_FAILURE, UserError
+from stage1.pod.lock import is_locked
 
 SOCKET = "sessions.sock"
 _LOCK = "sessions.lock"

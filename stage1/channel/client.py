@@ -24,7 +24,7 @@ from stage1.channel.frames import (
     read_credit,
     size_payload,
 )
-from stage1.errors import UserError
+from stage1.host.errors import UserError
 
 _INPUT, _OUTPUTS = 0, {Kind.OUTPUT: 1, Kind.ERRORS: 2}
 _ENDED = "the pod has ended"

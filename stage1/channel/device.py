@@ -9,7 +9,7 @@ from errno import ENOENT, ENXIO
 
 from stage1.channel.prepare import FIFOS
 from stage1.channel.stream import Stream
-from stage1.errors import UserError
+from stage1.host.errors import UserError
 
 
 def open_channel() -> Stream | None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from stage1.errors import UserError
-from stage1.features import feature
-from stage1.paths import Tree
+from stage1.host.errors import UserError
+from stage1.host.paths import Tree
+from stage1.pod.features import feature
 
 FIFOS = "channel"
 """Beginning of the names of the FIFOs in the pod directory: `channel.in` leads to the guest, `channel.out` from it."""

@@ -13,12 +13,12 @@ import termios
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from stage1.apps.executable import DEFAULT_PATH
+from stage1.apps.units import ENVIRONMENT_FOLDER
 from stage1.channel.frames import Kind, Request
-from stage1.executable import DEFAULT_PATH
-from stage1.pod import APPS_FOLDER
-from stage1.processes import join_groups_of
-from stage1.syscalls import enter_namespace
-from stage1.units import ENVIRONMENT_FOLDER
+from stage1.host.processes import join_groups_of
+from stage1.host.syscalls import enter_namespace
+from stage1.pod.pod import APPS_FOLDER
 
 _VARIABLE = re.compile(r'([A-Za-z_][A-Za-z0-9_]*)="((?:[^"\\]|\\.)*)"\n', re.DOTALL)
 NOT_FOUND = 127
@@ -103,7 +103,7 @@ def _environment(request: Request) -> dict[str, str]:
 
 
 def read_environment(text: str) -> dict[str, str]:
-    """The variables in the environment file of an app, as `stage1.units.environment_file` writes it."""
+    """The variables in the environment file of an app, as `stage1.apps.units.environment_file` writes it."""
     return {name: re.sub(r"\\(.)", r"\1", value, flags=re.DOTALL) for name, value in _VARIABLE.findall(text)}
 
 

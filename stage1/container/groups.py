@@ -13,9 +13,9 @@ import signal
 import time
 from contextlib import suppress
 
-from stage1.errors import UserError
-from stage1.paths import Tree
-from stage1.processes import CONTROL_GROUPS, control_group, move
+from stage1.host.errors import UserError
+from stage1.host.paths import Tree
+from stage1.host.processes import CONTROL_GROUPS, control_group, move
 
 FILE = "groups"
 """In the pod directory: the directories of the pod's groups, one a line."""

@@ -11,10 +11,10 @@ from stage1.channel.agent import Agent
 from stage1.channel.client import run_session
 from stage1.channel.frames import Request
 from stage1.channel.stream import Stream
-from stage1.errors import UserError
-from stage1.pod_process import pod_process
-from stage1.processes import children, join_groups_of, number_inside
-from stage1.syscalls import enter_namespace
+from stage1.host.errors import UserError
+from stage1.host.processes import children, join_groups_of, number_inside
+from stage1.host.syscalls import enter_namespace
+from stage1.pod.process import pod_process
 
 # The mount namespace comes last: it takes the host's /proc away.
 _NAMESPACES = ("cgroup", "ipc", "uts", "net", "pid", "mnt")

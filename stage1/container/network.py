@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from stage1.host.syscalls import enter_namespace, unshare_network
 from stage1.network import netlink
 from stage1.network.guest import guest_interface
-from stage1.syscalls import enter_namespace, unshare_network
 
 _OWN = "/proc/self/ns/net"
 

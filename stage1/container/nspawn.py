@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from stage1.container.groups import delegated_group
-from stage1.errors import UserError
+from stage1.host.errors import UserError
 from stage1.hypervisor import Command
 
 FIRST_PROGRAM = "/usr/lib/stage1/start"

@@ -6,10 +6,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from stage1.accel import ACCEL_VARIABLE, Accel, AccelChoice
-from stage1.errors import UserError
+from stage1.host.errors import UserError
+from stage1.hypervisor.accel import ACCEL_VARIABLE, Accel, AccelChoice
 from stage1.network.nic import MachineNic
-from stage1.resources import Resources
+from stage1.pod.resources import Resources
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from stage1.channel.prepare import FIFOS, PORT
 from stage1.hypervisor import Command, Machine
-from stage1.kernel_command_line import SHARES, kernel_command_line
+from stage1.hypervisor.kernel_command_line import SHARES, kernel_command_line
 from stage1.network.nic import lkvm_arguments
 
 # lkvm would put these before ours, and others with them, if --nodefaults did not keep it from adding any: there is no

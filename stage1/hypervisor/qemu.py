@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
-from stage1.accel import Accel
 from stage1.channel.prepare import FIFOS, PORT
 from stage1.hypervisor import Command, Machine
-from stage1.kernel_command_line import SHARES, kernel_command_line
+from stage1.hypervisor.accel import Accel
+from stage1.hypervisor.kernel_command_line import SHARES, kernel_command_line
 from stage1.network.nic import qemu_arguments
 
 # A triple fault resets every machine that qemu knows, and -no-reboot makes the reset the end. An emulated CPU does not

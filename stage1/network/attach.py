@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Interface
 
-from stage1.errors import UserError
+from stage1.host.errors import UserError
 from stage1.network import netlink
 from stage1.network.config import NetworkConfig, NetworkType
 from stage1.network.ipam import Lease

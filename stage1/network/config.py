@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from stage1.errors import UserError
+from stage1.host.errors import UserError
 
 BUILT_IN = "etc/rkt/net.d"
 """Folder of the built-in configurations, below the root of the image."""

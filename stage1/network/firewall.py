@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stage1.errors import UserError
+from stage1.host.errors import UserError
 from stage1.network.iptables import Iptables
 from stage1.network.nft import Nft
 from stage1.network.rules import Firewall, execute, find_program

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Interface, IPv4Network
 from typing import Any
 
-from stage1.errors import UserError
+from stage1.host.errors import UserError
 
 SUBNET_FILE = "/run/flannel/subnet.env"
 

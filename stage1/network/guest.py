@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
 
+from stage1.host.paths import Tree
 from stage1.network.ipam import Route
-from stage1.paths import Tree
 
 BATCH = "etc/rkt/ip.batch"
 """What the unit reads, below the root of the image."""

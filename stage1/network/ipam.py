@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from typing import Any
 
-from stage1.errors import UserError
+from stage1.host.errors import UserError
+from stage1.pod.dns import Dns
 
 HOST_PLUGINS = "/usr/lib/rkt/plugins/net"
 """Where the host's administrator puts plugins, beside `net.d` of the local configuration."""
@@ -39,16 +40,6 @@ class Route:
     def is_default(self) -> bool:
         """Whether it leads everywhere."""
         return self.destination.prefixlen == 0
-
-
-@dataclass(frozen=True)
-class Dns:
-    """What a network says about name resolution."""
-
-    nameservers: tuple[str, ...] = ()
-    domain: str = ""
-    search: tuple[str, ...] = ()
-    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Interface
 
-from stage1.paths import Tree
+from stage1.host.paths import Tree
 
 FILE = "net-info.json"
 

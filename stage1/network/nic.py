@@ -6,8 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
-from stage1.errors import UserError
-from stage1.network.ports import PortForward
+from stage1.host.errors import UserError
+from stage1.pod.ports import PortForward
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import socket
 import subprocess
 from dataclasses import replace
 
-from stage1.errors import report
+from stage1.host.errors import report
 from stage1.network.nic import MachineNic, UserNic
 from stage1.network.rules import find_program
 

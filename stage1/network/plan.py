@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from stage1.errors import UserError
+from stage1.host.errors import UserError
+from stage1.host.paths import Tree
 from stage1.network.ipam import IpamCall, Json
-from stage1.paths import Tree
 
 FILE = "net/plan.json"
 _SIZE = 16 << 20

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 from typing import Protocol
 
-from stage1.errors import UserError
-from stage1.network.ports import PortForward
+from stage1.host.errors import UserError
+from stage1.pod.ports import PortForward
 
 MULTICAST = "224.0.0.0/4"
 LOOPBACK = "127.0.0.0/8"

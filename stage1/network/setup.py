@@ -7,19 +7,20 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
-from stage1.errors import UserError
+from stage1.host.errors import UserError
+from stage1.host.paths import Tree
 from stage1.network import attach
 from stage1.network.config import NetworkConfig, NetworkType
 from stage1.network.firewall import find_firewall
 from stage1.network.guest import GuestInterface, guest_interface
-from stage1.network.ipam import Dns, IpamCall, Route, find_plugin, plugin_folders, reserve
+from stage1.network.ipam import IpamCall, Route, find_plugin, plugin_folders, reserve
 from stage1.network.netinfo import NetInfo, write_net_info
 from stage1.network.nic import Nic, UserNic, stable_mac
 from stage1.network.plan import Plan
-from stage1.network.ports import PortForward
 from stage1.network.rules import Firewall, Forwarding, Masquerade, Rules
 from stage1.network.teardown import teardown
-from stage1.paths import Tree
+from stage1.pod.dns import Dns
+from stage1.pod.ports import PortForward
 
 _EVERYWHERE = IPv4Network("0.0.0.0/0")
 _USER_SUBNET = IPv4Network("10.0.2.0/24")

@@ -6,7 +6,7 @@ import fcntl
 import os
 import struct
 
-from stage1.errors import UserError
+from stage1.host.errors import UserError
 
 _TUN = "/dev/net/tun"
 _TUNSETIFF, _TUNSETPERSIST = 0x400454CA, 0x400454CB

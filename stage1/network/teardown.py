@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from stage1.errors import UserError
+from stage1.host.errors import UserError
+from stage1.host.paths import Tree
 from stage1.network.firewall import firewall_named
 from stage1.network.ipam import plugin_folders, release
 from stage1.network.netlink import delete_link
 from stage1.network.plan import read_plan
-from stage1.paths import Tree
 
 
 def teardown(pod: str, pod_directory: Tree, local_config: str, images: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from stage1.__main__ import main
 
 # Read here and not in every child.
-from stage1.run import IMAGE
+from stage1.commands.run import IMAGE
 
 UUID = "6ba7b810-9dad-41d1-80b4-00c04fd430c8"
 TIMEOUT = 60.0

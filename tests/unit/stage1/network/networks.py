@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from stage1.host.paths import Tree
 from stage1.network.config import load_networks, parse_requests
-from stage1.network.ports import PortForward
 from stage1.network.setup import PodPlace, network_of
-from stage1.paths import Tree
+from stage1.pod.ports import PortForward
 
 POD = "6ba7b810-9dad-41d1-80b4-00c04fd430c8"
 OTHER_POD = "7ca7b810-9dad-41d1-80b4-00c04fd430c8"

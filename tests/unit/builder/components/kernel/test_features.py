@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from builder.components.kernel import config_check, features
-from stage1.features import feature
-from stage1.paths import Tree
+from stage1.host.paths import Tree
+from stage1.pod.features import feature
 
 
 @pytest.mark.parametrize(

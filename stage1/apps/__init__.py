@@ -1,0 +1,1 @@
+"""The apps of a pod: their units, and what is put into their roots."""

@@ -1,0 +1,1 @@
+"""The entry points: run, enter, attach, stop, gc."""

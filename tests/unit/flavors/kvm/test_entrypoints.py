@@ -1,0 +1,211 @@
+"""The sh fronts and the recorder of exit statuses, executed by the shells that hosts have."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import jinja2
+import pytest
+
+FLAVOR = Path(__file__).parents[4] / "flavors/kvm"
+SHELLS = [["dash"], ["bash", "--posix"], ["busybox", "ash"]]
+UUID = "6ba7b810-9dad-41d1-80b4-00c04fd430c8"
+
+# Stands for the loader that starts Python: says what it got and ends as $END says.
+LOADER = '#!/bin/sh\necho "$PPID $*" >loader.log\nexit "${END:-0}"\n'
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir())
+
+
+@pytest.fixture
+def pod(tmp_path: Path) -> Path:
+    root = tmp_path / "stage1/rootfs"
+    (root / "rkt/status").mkdir(parents=True)
+    loader = root / "loader"
+    loader.write_text(LOADER)
+    loader.chmod(0o755)
+    variables = {"loader": "loader", "library_path": "lib", "python": "python3", "launcher": "stage1.pyz"}
+    variables |= {"starter": "the hypervisor", "place": "virtual machine", "isolation": "machine"}
+    for template in (FLAVOR / "entrypoints").glob("*.j2"):
+        text = jinja2.Template(template.read_text(), undefined=jinja2.StrictUndefined).render(variables)
+        entry = root / template.stem
+        entry.write_text(text)
+        entry.chmod(0o755)
+        assert os.access(template, os.X_OK)
+    return tmp_path
+
+
+def start(pod: Path, shell: list[str], entry: str, *words: str, end: int = 0) -> subprocess.CompletedProcess[str]:
+    if shutil.which(shell[0]) is None:
+        pytest.skip(f"{shell[0]} is not installed")
+    return subprocess.run(
+        [*shell, str(pod / "stage1/rootfs" / entry), *words],
+        cwd=pod,
+        env={"PATH": os.environ["PATH"], "END": str(end), "LD_PRELOAD": ""},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_init_passes_its_own_pid_and_all_words(pod: Path, shell: list[str]) -> None:
+    assert start(pod, shell, "init", "--net=a b;*", UUID).returncode == 0
+    front, _, rest = (pod / "loader.log").read_text().strip().partition(" ")
+    assert rest.endswith(f"stage1.pyz run {front} --net=a b;* {UUID}")
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize(
+    ("entry", "action"), [("gc", "gc"), ("stop_kvm", "stop"), ("enter_kvm", "enter"), ("attach", "attach")]
+)
+def test_the_other_entry_points(pod: Path, shell: list[str], entry: str, action: str) -> None:
+    assert start(pod, shell, entry, "--force", UUID, end=3).returncode == 3
+    assert (pod / "loader.log").read_text().strip().endswith(f"stage1.pyz {action} --force {UUID}")
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_first_failure_in_time_is_the_status(pod: Path, shell: list[str]) -> None:
+    status = pod / "stage1/rootfs/rkt/status"
+    for number, (name, content) in enumerate([("c", "0\n"), ("b", "7\n"), ("a", "143\n")]):
+        (status / name).write_text(content)
+        os.utime(status / name, (1000 + number, 1000 + number))
+    assert start(pod, shell, "init", UUID).returncode == 7
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_no_failure_is_0(pod: Path, shell: list[str]) -> None:
+    assert start(pod, shell, "init", UUID).returncode == 0
+    (pod / "stage1/rootfs/rkt/status/web").write_text("0\n")
+    assert start(pod, shell, "init", UUID).returncode == 0
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_hostile_status_files_do_no_harm(pod: Path, shell: list[str]) -> None:
+    status = pod / "stage1/rootfs/rkt/status"
+    os.mkfifo(status / "fifo")
+    (status / "link").symlink_to("/dev/zero")
+    (status / "folder").mkdir()
+    (status / "sparse").touch()
+    os.truncate(status / "sparse", 1 << 40)
+    (status / "digits").write_text("1" * 100)
+    (status / "text").write_text("$(touch pwned)")
+    (status / "name with $(touch pwned) `x`").write_text("-1\n")
+    (status / "large").write_text("300\n")
+    (status / "octal").write_text("08\n")
+    (status / "empty").touch()
+    (status / "nul").write_bytes(b"\0\0\0\0")
+    result = start(pod, shell, "init", UUID)
+    assert result.returncode == 0
+    assert not (pod / "pwned").exists()
+    (status / "web").write_text("9\n")
+    assert start(pod, shell, "init", UUID).returncode == 9
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_failures_of_its_own_are_254(pod: Path, shell: list[str]) -> None:
+    (pod / "stage1/rootfs/rkt/status/web").write_text("9\n")
+    result = start(pod, shell, "init", UUID, end=254)
+    assert (result.returncode, result.stderr) == (254, "")
+    result = start(pod, shell, "init", UUID, end=1)
+    assert result.returncode == 254
+    assert result.stderr == "stage1: error: the hypervisor ended with status 1\n"
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_a_machine_that_ends_before_its_apps_is_a_failure(pod: Path, shell: list[str]) -> None:
+    root = pod / "stage1/rootfs"
+    for name in ("a b", "web"):
+        (root / "opt/stage2" / name).mkdir(parents=True)
+    (root / "rkt/status/web").write_text("0\n")
+    result = start(pod, shell, "init", UUID)
+    assert result.returncode == 254
+    assert result.stderr == "stage1: error: the virtual machine ended before all apps had\n"
+    (root / "rkt/status/web").write_text("7\n")
+    assert start(pod, shell, "init", UUID).returncode == 7
+    for name in ("a b", "web"):
+        (root / "rkt/status" / name).write_text("0\n")
+    assert start(pod, shell, "init", UUID).returncode == 0
+
+
+@pytest.fixture
+def recorder(tmp_path: Path) -> str:
+    """The text of record-exit, for statuses in `tmp_path/status` and the mark `tmp_path/flushed`, which is there."""
+    (tmp_path / "status").mkdir()
+    (tmp_path / "flushed").touch()
+    return recorder_in(tmp_path, journal=True)
+
+
+def recorder_in(folder: Path, *, journal: bool) -> str:
+    script = FLAVOR / "files/usr/lib/stage1/record-exit.j2"
+    assert os.access(script, os.X_OK)
+    text = str(jinja2.Template(script.read_text(), undefined=jinja2.StrictUndefined).render(journal=journal))
+    return text.replace("/rkt/status", str(folder / "status")).replace("/run/systemd/journal", str(folder))
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "expected"),
+    [("exited", "0", 0), ("exited", "7", 7), ("killed", "KILL", 137), ("dumped", "SEGV", 139), ("", "", 255)],
+)
+def test_the_recorder_writes_a_status_at_once(
+    recorder: str, tmp_path: Path, code: str, status: str, expected: int
+) -> None:
+    environment = {"PATH": os.environ["PATH"], "MONITOR_EXIT_CODE": code, "MONITOR_EXIT_STATUS": status}
+    result = subprocess.run(["bash", "-c", recorder, "record-exit", "web-1"], env=environment, check=False)
+    assert result.returncode == expected
+    assert (tmp_path / "status/web-1").read_text() == f"{expected}\n"
+    assert names(tmp_path / "status") == ["web-1"]
+
+
+def test_the_recorder_waits_for_the_journal(recorder: str, tmp_path: Path) -> None:
+    (tmp_path / "flushed").unlink()
+    environment = {"PATH": os.environ["PATH"], "MONITOR_EXIT_CODE": "exited", "MONITOR_EXIT_STATUS": "0"}
+    # The mark appears at the first pause, and nothing has been recorded until then.
+    hook = f'read() {{ [ -z "$(ls {tmp_path}/status)" ] && : >{tmp_path}/flushed; }}\n'
+    result = subprocess.run(["bash", "-c", hook + recorder, "record-exit", "web"], env=environment, check=False)
+    assert result.returncode == 0
+    assert (tmp_path / "flushed").exists()
+    assert names(tmp_path / "status") == ["web"]
+
+
+def test_the_recorder_of_a_guest_without_a_journal_waits_for_nothing(tmp_path: Path) -> None:
+    (tmp_path / "status").mkdir()
+    environment = {"PATH": os.environ["PATH"], "MONITOR_EXIT_CODE": "exited", "MONITOR_EXIT_STATUS": "0"}
+    recorder = f"read() {{ : >{tmp_path}/paused; }}\n" + recorder_in(tmp_path, journal=False)
+    subprocess.run(["bash", "-c", recorder, "record-exit", "web"], env=environment, check=True)
+    assert names(tmp_path) == ["status"]
+
+
+@pytest.mark.parametrize(("reason", "said"), [("oom-kill", True), ("signal", False)])
+def test_the_recorder_says_that_memory_was_short(recorder: str, reason: str, said: bool) -> None:
+    reported = {"MONITOR_EXIT_CODE": "killed", "MONITOR_EXIT_STATUS": "KILL", "MONITOR_SERVICE_RESULT": reason}
+    environment = {"PATH": os.environ["PATH"], **reported}
+    result = subprocess.run(
+        ["bash", "-c", recorder, "record-exit", "web"], env=environment, capture_output=True, text=True
+    )
+    assert result.returncode == 137
+    assert ("out of memory" in result.stderr) == said
+
+
+def test_the_recorders_units_differ_in_nothing() -> None:
+    exited, failed = (FLAVOR / "units" / f"app-{kind}@.service.j2" for kind in ("exited", "failed"))
+    assert exited.read_text() == failed.read_text()
+    assert not failed.is_symlink()
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("folder", ["rkt", "rkt/status"])
+def test_a_guest_cannot_have_other_files_read_as_statuses(pod: Path, shell: list[str], folder: str) -> None:
+    elsewhere = pod / "elsewhere"
+    (pod / "stage1/rootfs" / folder).rename(elsewhere)
+    (elsewhere / "status").mkdir(exist_ok=True)
+    for file in (elsewhere / "web", elsewhere / "status/web"):
+        file.write_text("7\n")
+    (pod / "stage1/rootfs" / folder).symlink_to(elsewhere)
+    done = start(pod, shell, "init", UUID)
+    assert done.returncode == 254
+    assert "by a link" in done.stderr
