@@ -17,7 +17,7 @@ from common.changes import changes
 from common.errors import UserError
 from common.files import write_atomically
 
-NAME = "stage1.pod.lock"
+NAME = "stage1.lock"
 """In the top folder of the source tree, unless --with-lock-file names another."""
 RENEW = "run `mkstage1 lock --update`"
 

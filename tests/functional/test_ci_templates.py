@@ -87,4 +87,4 @@ def test_the_jobs_of_gitlab(tmp_path: Path, configured: BuildConfig) -> None:
     for line in jobs["update"]["script"]:
         if not any(word in line for word in NOT_HERE) and "git -c" not in line:
             execute(line.replace("kvm,coreos,fly", "fly"), tmp_path, configured, {})
-    assert (tmp_path / "stage1.pod.lock").is_file()
+    assert (tmp_path / "stage1.lock").is_file()

@@ -574,10 +574,10 @@ def test_a_repository_that_does_not_answer(tmp_path: Path) -> None:
 
 
 def test_a_locked_build_needs_its_lock_and_sources_that_it_can_hold(source: Path) -> None:
-    assert refused(source, "--locked") == f"{source / 'stage1.pod.lock'} does not exist"
-    lock.save(source / "stage1.pod.lock", lock.Lock())
+    assert refused(source, "--locked") == f"{source / 'stage1.lock'} does not exist"
+    lock.save(source / "stage1.lock", lock.Lock())
     config = decide(source, "--locked")[0].config
-    assert (config.locked, config.lock_file) == (True, str(source / "stage1.pod.lock"))
+    assert (config.locked, config.lock_file) == (True, str(source / "stage1.lock"))
     lkvm_tree(source.parent / "kvmtool")
     assert "kvmtool is a file of this machine" in refused(source, "--locked", "--with-stage1-lkvm-src=kvmtool")
     assert refused(source, "--locked", "--with-lock-file=other") == f"{source.parent / 'other'} does not exist"

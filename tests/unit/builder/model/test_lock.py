@@ -34,12 +34,12 @@ HERE = ("amd64", "all")
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    save(tmp_path / "stage1.pod.lock", Lock((*LOCK.packages, FOREIGN), LOCK.sources))
-    return tmp_path / "stage1.pod.lock"
+    save(tmp_path / "stage1.lock", Lock((*LOCK.packages, FOREIGN), LOCK.sources))
+    return tmp_path / "stage1.lock"
 
 
 def test_a_lock_is_read_as_it_was_written_an_item_a_line(tmp_path: Path) -> None:
-    path = tmp_path / "stage1.pod.lock"
+    path = tmp_path / "stage1.lock"
     save(path, Lock(tuple(reversed(LOCK.packages)), LOCK.sources))
     first = path.read_text()
     assert load(path).states == LOCK.states
@@ -133,7 +133,7 @@ def test_sources_that_no_step_downloads(
     config = make_config(tmp_path, **changes)
     found = list(repositories(config))
     assert [(source.url, source.digest) for source in found] == sources
-    path = tmp_path / "stage1.pod.lock"
+    path = tmp_path / "stage1.lock"
     save(path, Lock((), tuple(found)))
     locked = dataclasses.replace(config, locked=True, lock_file=str(path))
     for url, digest in sources:

@@ -44,7 +44,7 @@ def test_a_build_of_a_release_takes_nothing_of_another(tmp_path: Path) -> None:
     source = tmp_path / "src"
     config = make_config(
         tmp_path,
-        lock_file=str(source / "stage1.pod.lock"),
+        lock_file=str(source / "stage1.lock"),
         kernel_fragments=(source / "a/x.config",),
         flavors_path=(source / "mine",),
         compiler_launcher="ccache",
@@ -53,7 +53,7 @@ def test_a_build_of_a_release_takes_nothing_of_another(tmp_path: Path) -> None:
     )
     part = relocated(config, tmp_path / "place")
     here = tmp_path / "place/source"
-    assert (part.srcdir, part.lock_file) == (here, str(here / "stage1.pod.lock"))
+    assert (part.srcdir, part.lock_file) == (here, str(here / "stage1.lock"))
     assert (part.kernel_fragments, part.flavors_path) == ((here / "a/x.config",), (here / "mine",))
     assert (part.compiler_launcher, part.remote_cache, part.signing_key) == ("", "", "none")
     assert part.images_directory == IMAGES_DIRECTORY
