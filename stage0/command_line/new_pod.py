@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from common.aci.canonical import encode
 from common.errors import UserError
 from stage0.command_line.pod_flags import PodFlags
 from stage0.images.fetch import Fetcher
@@ -18,7 +19,6 @@ from stage0.pods.prepare import PodApp, Stores, prepare_trees, write_manifest
 from stage0.settings.settings import PREPARE_LOCK, Settings
 from stage0.store import ImageId, Store
 from stage0.store.locks import key_lock
-from stage0.store.manifest import encode
 from stage0.syntax.pod_manifest import AppImage, check_app_image, pod_manifest
 from stage0.syntax.pod_schema import read_pod_manifest
 

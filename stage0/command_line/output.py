@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from stage0.store.manifest import encode
+from common.aci.canonical import encode
 
 FORMATS = click.Choice(["", "json", "json-pretty"])
 

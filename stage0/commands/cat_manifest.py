@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
+from common.aci.canonical import encode
 from stage0.command_line.flags import Command, pass_settings
 from stage0.command_line.pod_selection import chosen_uuids, uuid_file_option
 from stage0.pods import directory as pods
 from stage0.settings.settings import Settings
-from stage0.store.manifest import encode
 
 
 @click.command(cls=Command)

@@ -6,10 +6,10 @@ from typing import Any
 
 import click
 
+from common.aci.canonical import encode
 from stage0.command_line.flags import Command, pass_settings
 from stage0.settings.files import VERSION
 from stage0.settings.settings import Settings
-from stage0.store.manifest import encode
 from stage0.transport.auth import load_auth
 
 

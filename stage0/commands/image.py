@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from common.aci.canonical import encode
 from common.errors import UserError
 from stage0.command_line.flags import Command, Group, pass_settings
 from stage0.command_line.text import exact_time, relative_time, table
@@ -18,7 +19,6 @@ from stage0.pods.in_use import running_images, tree_ids
 from stage0.settings.settings import PREPARE_LOCK, Settings
 from stage0.store import ImageInfo, Store, TreeStore
 from stage0.store.locks import key_lock
-from stage0.store.manifest import encode
 from stage0.store.output import export_image, extract_to, render_to
 from stage0.syntax.duration import parse_duration
 

@@ -10,9 +10,9 @@ from stage0.images.trust import Trust
 from stage0.keys.keystore import Keystore, open_keystore
 from stage0.settings.insecure import Insecure
 from stage0.settings.settings import Settings
+from stage0.syntax.urls import split_url
 from stage0.transport.auth import load_auth
 from stage0.transport.client import Client
-from stage0.transport.urls import split_url
 
 _UNBOUNDED = """aborting due to implicit unbounded trust (root domain)
 Please provide a specific domain prefix to trust:

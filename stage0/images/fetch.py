@@ -30,9 +30,9 @@ from stage0.syntax.image_name import (
     parse_reference,
     with_platform,
 )
+from stage0.syntax.urls import shown, split_url
 from stage0.transport.auth import load_auth
 from stage0.transport.messages import tell
-from stage0.transport.urls import shown, split_url
 
 if TYPE_CHECKING:
     from stage0.images.remote import Downloader, Source

@@ -10,12 +10,13 @@ from typing import Any
 
 from common.aci.schema import label
 from common.errors import UserError
+from common.text import clean
 from stage0.keys.keystore import Keystore
 from stage0.keys.verify import find_any_signer, require_trust
 from stage0.settings.insecure import Insecure
 from stage0.store import ImageId, Store, aci_manifest
 from stage0.syntax.image_name import ImageName
-from stage0.transport.messages import clean, tell
+from stage0.transport.messages import tell
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,11 @@ from stage0.settings.insecure import Insecure
 from stage0.settings.limits import Limits
 from stage0.store import ImageId, Remote
 from stage0.syntax.image_name import ImageName
+from stage0.syntax.urls import shown, split_url
 from stage0.transport.auth import Auth
 from stage0.transport.client import Client, DownloadError
 from stage0.transport.download import Answer, DeferredError, Slot, slot
 from stage0.transport.messages import tell
-from stage0.transport.urls import shown, split_url
 
 
 @dataclass(frozen=True)

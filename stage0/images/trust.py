@@ -10,12 +10,13 @@ from pathlib import Path
 import click
 
 from common.errors import UserError
+from common.text import clean
 from stage0.images.discovery import Discovery
 from stage0.keys.keystore import Keystore, check_prefix
 from stage0.keys.verify import describe_keys
+from stage0.syntax.urls import split_url
 from stage0.transport.client import Client
-from stage0.transport.messages import clean, tell
-from stage0.transport.urls import split_url
+from stage0.transport.messages import tell
 
 
 @dataclass(frozen=True)

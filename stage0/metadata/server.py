@@ -13,9 +13,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from common.errors import UserError
+from common.text import clean
 from stage0.metadata import SOCKET
 from stage0.metadata.service import MetadataService, Request, Response
-from stage0.transport.messages import clean
 
 _FIRST_PASSED_DESCRIPTOR = 3
 _LARGEST_BODY = 16 << 20

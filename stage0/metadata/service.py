@@ -20,8 +20,8 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from common.aci.canonical import encode
 from common.aci.schema import is_identifier
-from stage0.store.manifest import encode
 from stage0.syntax.values import is_ac_name
 
 Json = dict[str, Any]

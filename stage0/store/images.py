@@ -22,6 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from common.aci.canonical import canonical, encode
 from common.aci.names import MANIFEST, store_key
 from common.aci.schema import parse_manifest
 from common.aci.stream import ImageStream
@@ -30,7 +31,6 @@ from stage0.store.files import make_directory, sync_directory
 from stage0.store.index import ImageId, ImageInfo, Index, Remote
 from stage0.store.layout import LIMITS, Layout
 from stage0.store.locks import key_lock, scratch_file, sweep_scratch
-from stage0.store.manifest import canonical, encode
 
 __all__ = ["ImageId", "ImageInfo", "Remote", "Store", "aci_manifest"]
 

@@ -41,7 +41,7 @@ class ImageInfo:
     id: ImageId
     name: str
     manifest: str
-    """Canonical JSON, as `stage0.store.manifest` writes it."""
+    """Canonical JSON, as `common.aci.canonical` writes it."""
     imported: int
     """Nanoseconds since 1970."""
     used: int

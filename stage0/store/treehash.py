@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.aci.canonical import encode
 from common.aci.names import MANIFEST
-from stage0.store.manifest import encode
 
 _NOT_HASHED = frozenset({MANIFEST, "hash", "rendered", "image"})
 _TYPES = {

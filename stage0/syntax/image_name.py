@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from common.aci.schema import OS_ARCH, is_identifier
 from common.errors import UserError
-from stage0.transport.urls import split_url
+from stage0.syntax.urls import split_url
 
 _ACI = ".aci"
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):(.+)", re.DOTALL)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from common.aci.canonical import canonical
 from common.aci.schema import OS_ARCH, label
 from common.errors import UserError
 from common.version import VERSION
-from stage0.store.manifest import canonical
 from stage0.syntax import values
 from stage0.syntax.image_arguments import App
 from stage0.syntax.values import Fields

@@ -7,7 +7,7 @@ import hmac
 from datetime import datetime
 from urllib.parse import parse_qsl, quote, unquote
 
-from stage0.transport.urls import split_url
+from stage0.syntax.urls import split_url
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
 _SERVICE = "s3"

@@ -17,8 +17,8 @@ from common.certificates import host_certificates
 from common.errors import UserError
 from common.version import VERSION
 from stage0.settings.limits import Limits
+from stage0.syntax.urls import join_url, shown, split_url
 from stage0.transport.auth import Auth
-from stage0.transport.urls import join_url, shown, split_url
 
 _CHUNK = 1 << 18
 

@@ -18,10 +18,10 @@ import requests
 
 from common.errors import UserError
 from stage0.store.locks import key_lock
+from stage0.syntax.urls import shown
 from stage0.transport.client import BrokenOffError, Client, DownloadError, announced_length
 from stage0.transport.messages import tell
 from stage0.transport.progress import download_bar
-from stage0.transport.urls import shown
 
 _PREFIX = "download-"
 _NOTES = ".json"

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.aci.canonical import canonical, encode
 from common.errors import UserError
 from common.version import VERSION
-from stage0.store.manifest import canonical, encode
 from stage0.syntax.image_arguments import IMAGE_FLAGS, App, Images, Takes, images, scan
 from stage0.syntax.pod_manifest import AppImage, Environment, app_name, check_app_image, pod_manifest
 from stage0.syntax.pod_schema import checked_pod_manifest, read_pod_manifest

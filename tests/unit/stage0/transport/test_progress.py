@@ -8,9 +8,10 @@ from contextlib import closing
 
 import pytest
 
-from stage0.transport.messages import clean, tell
+from common.text import clean
+from stage0.syntax.urls import shown
+from stage0.transport.messages import tell
 from stage0.transport.progress import amount, download_bar
-from stage0.transport.urls import shown
 
 
 class Terminal(io.StringIO):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
 from common.errors import UserError
-from stage0.transport.messages import clean
+from common.text import clean
 
 
 def split_url(url: str) -> SplitResult:

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from common.aci.canonical import canonical, encode
 from common.aci.schema import check_manifest
 from common.errors import UserError
 from stage0.store import Store
-from stage0.store.manifest import canonical, encode
 from tests.support.acis import aci, manifest
 
 WORD = st.text(string.ascii_lowercase + string.digits, min_size=1, max_size=8)
