@@ -8,6 +8,8 @@ from pathlib import Path
 import jinja2
 import pytest
 
+from tests.support import shell_scripts
+
 FLAVOR = Path(__file__).parents[4] / "flavors/kvm"
 SHELLS = [["dash"], ["bash", "--posix"], ["busybox", "ash"]]
 UUID = "6ba7b810-9dad-41d1-80b4-00c04fd430c8"
@@ -209,3 +211,28 @@ def test_a_guest_cannot_have_other_files_read_as_statuses(pod: Path, shell: list
     done = start(pod, shell, "init", UUID)
     assert done.returncode == 254
     assert "by a link" in done.stderr
+
+
+def test_shellcheck_sees_every_script_of_a_flavor(tmp_path: Path) -> None:
+    seen = {path.name for path in shell_scripts.render(tmp_path)}
+    templates = [path for path in FLAVOR.parent.rglob("*") if shell_scripts.is_shell(path)]
+    assert len(templates) > 10
+    assert {path.name.removesuffix(".j2") for path in templates} | {"run"} == seen
+
+
+def test_shellcheck_sees_what_is_only_there_without_a_journal(tmp_path: Path) -> None:
+    shell_scripts.render(tmp_path)
+    recorder = "usr/lib/stage1/record-exit"
+    assert "flushed" in (tmp_path / "kvm" / recorder).read_text()
+    assert "flushed" not in (tmp_path / "kvm-without-journal" / recorder).read_text()
+
+
+def test_shellcheck_reports_a_fault(tmp_path: Path) -> None:
+    if not shell_scripts.program():
+        pytest.skip("shellcheck is not installed")
+    (tmp_path / "good").write_text('#!/bin/sh\nrm -- "$1"\n')
+    (tmp_path / "bad").write_text("#!/bin/sh\nrm -- $1\n")
+    assert shell_scripts.check(tmp_path, (Path("good"),)).returncode == 0
+    done = shell_scripts.check(tmp_path, (Path("good"), Path("bad")))
+    assert done.returncode == 1
+    assert done.stdout.startswith("bad:2:")
