@@ -1,4 +1,6 @@
-# The front of the toolchain: finds the build directory and calls what does the work. `make help` lists the targets.
+# The front of the toolchain: finds the build directory and calls what does the work.
+#
+# `make help` lists what has "##" behind it, in the groups that "##@" begins.
 #
 # Paths may contain spaces, so that files never appear as targets or prerequisites: each command decides by itself
 # whether there is anything to do.
@@ -18,22 +20,45 @@ CONFIGURED := test -f "$$MKSTAGE1_BUILDDIR"/config.json || { echo 'run ./configu
 # The jobs of `make -jN` belong to the toolchain (+), except where `make -n` only asks what would be done.
 JOBS := $(if $(findstring n,$(firstword -$(MAKEFLAGS))),,+)
 
-.PHONY: all check lint unit-check functional-check soak bench clean distclean install uninstall docs manpages \
-    bash-completion help dev-tools sbom-tools release release-tools
+.PHONY: all check lint ruff mypy codespell shellcheck format unit-check coverage functional-check soak bench clean \
+    distclean install uninstall docs manpages bash-completion help dev-tools sbom-tools release release-tools
 .DEFAULT_GOAL := all
+
+##@ Build
 
 all: ## Build the images that configure named (default)
 	$(JOBS)@$(CONFIGURED); exec $(PYTHON) -m builder build
 
+clean: ## Remove what the build made in the build directory; the cache stays
+	@$(CONFIGURED); exec $(PYTHON) -m builder clean
+
+distclean: ## Remove the build directory
+	@$(CONFIGURED); exec $(PYTHON) -m builder distclean
+
+##@ Check
+
 check: lint unit-check functional-check ## Run every check
 
-lint: dev-tools ## Check style and types
+lint: ruff mypy codespell shellcheck ## Check style, types, spelling and shell scripts
+
+ruff: dev-tools
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
+
+mypy: dev-tools
 	@$(PYTHON) -m mypy
+
+codespell: dev-tools
+	@$(PYTHON) -m codespell_lib
+
+shellcheck: dev-tools
+	@$(PYTHON) -m tests.support.shell_scripts
 
 unit-check: dev-tools ## Run the unit tests
 	@$(PYTHON) -m pytest tests/unit
+
+coverage: dev-tools ## Run the unit tests and say which lines none of them reaches; too many are an error
+	@$(PYTHON) -m pytest tests/unit --numprocesses=auto --cov --cov-report=term-missing:skip-covered
 
 functional-check: all dev-tools ## Boot the images, where configure enabled that
 	@grep -q '"functional_tests": true' "$$MKSTAGE1_BUILDDIR"/config.json || { \
@@ -46,17 +71,30 @@ soak: all dev-tools ## Start and collect $MKSTAGE1_SOAK_PODS pods (200), and loo
 bench: all dev-tools ## Measure the build and the images
 	@$(PYTHON) -m tests.bench
 
-clean: ## Remove what the build made in the build directory; the cache stays
-	@$(CONFIGURED); exec $(PYTHON) -m builder clean
-
-distclean: ## Remove the build directory
-	@$(CONFIGURED); exec $(PYTHON) -m builder distclean
+##@ Install
 
 install: all ## Copy the images into the images directory and rkt into bindir (below DESTDIR)
 	@exec $(PYTHON) -m builder install
 
 uninstall: ## Remove what install has put there (below DESTDIR)
 	@$(CONFIGURED); exec $(PYTHON) -m builder uninstall
+
+##@ Release
+
+release: release-tools ## Make the release of the tag that is checked out (release/v<version>)
+	$(JOBS)@$(CONFIGURED); exec $(PYTHON) -m builder release
+
+release-tools: ## Install what `mkstage1 release` works with into the build directory
+	@$(CONFIGURED); exec $(PYTHON) -m builder.configure.venv "$$MKSTAGE1_BUILDDIR" release
+
+sbom-tools: ## Install the libraries of `mkstage1 sbom` into the build directory
+	@$(CONFIGURED); exec $(PYTHON) -m builder.configure.venv "$$MKSTAGE1_BUILDDIR" sbom
+
+##@ Develop
+
+format: dev-tools ## Mend the style where ruff can, and format
+	@$(PYTHON) -m ruff check --fix .
+	@$(PYTHON) -m ruff format .
 
 docs: ## Write docs/configure.md and docs/flavor-keys.md from the tables of options and keys
 	@python3 configure.py --help-markdown > docs/configure.md.tmp && mv docs/configure.md.tmp docs/configure.md
@@ -69,16 +107,16 @@ bash-completion: ## Write the completion of rkt and mkstage1 for bash into the b
 	@$(CONFIGURED); exec $(PYTHON) -m builder.release.documents bash-completion
 
 help: ## Show this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 26
+	@awk -F ':.*## ' '/^##@ / { printf "%s%s:\n", gap, substr($$0, 5); gap = "\n" } \
+	    /^[a-z-]+:.*## / { printf "  make %-19s %s\n", $$1, $$2 } \
+	    /^# [A-Z_]+: ## / { printf "  %-24s %s\n", substr($$1, 3), $$2 }' Makefile
 
 dev-tools:
 	@$(CONFIGURED); exec $(PYTHON) -m builder.configure.venv "$$MKSTAGE1_BUILDDIR" dev
 
-release: release-tools ## Make the release of the tag that is checked out (release/v<version>)
-	$(JOBS)@$(CONFIGURED); exec $(PYTHON) -m builder release
+##@ Variables
 
-release-tools: ## Install what `mkstage1 release` works with into the build directory
-	@$(CONFIGURED); exec $(PYTHON) -m builder.configure.venv "$$MKSTAGE1_BUILDDIR" release
-
-sbom-tools: ## Install the libraries of `mkstage1 sbom` into the build directory
-	@$(CONFIGURED); exec $(PYTHON) -m builder.configure.venv "$$MKSTAGE1_BUILDDIR" sbom
+# V: ## How much a build shows: 0 nothing, 1 a line a step (default), 2 the output of programs, 3 their commands
+# BUILDDIR: ## The build directory; without it the one that was configured last
+# DESTDIR: ## A folder that stands for the root directory, for install and uninstall
+# SOURCE_DATE_EPOCH: ## The time stamp of everything in an image, in seconds since 1970

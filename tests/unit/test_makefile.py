@@ -73,7 +73,8 @@ def test_a_dry_run_runs_nothing(source: Path) -> None:
 
 def test_check_runs_everything(source: Path) -> None:
     done = calls(make(source, "check"))
-    for expected in ("-m ruff check .", "-m ruff format --check .", "-m mypy", "-m builder build"):
+    lint = ("-m ruff check .", "-m ruff format --check .", "-m mypy", "-m codespell_lib")
+    for expected in (*lint, "-m tests.support.shell_scripts", "-m builder build"):
         assert expected in done
     assert [call for call in done if "pytest" in call][-1].endswith("tests/functional")
     first_tool = next(index for index, call in enumerate(done) if "ruff" in call)
@@ -88,6 +89,52 @@ def test_disabled_functional_tests_are_refused(source: Path) -> None:
     assert "pytest" not in done.stdout
 
 
+def test_format_mends_and_formats(source: Path) -> None:
+    assert calls(make(source, "format"))[-2:] == ["-m ruff check --fix .", "-m ruff format ."]
+
+
+def test_coverage_is_that_of_the_unit_tests(source: Path) -> None:
+    words = calls(make(source, "coverage"))[-1].split()
+    assert words[:3] == ["-m", "pytest", "tests/unit"]
+    assert "--cov" in words
+
+
+def help_groups(source: Path) -> dict[str, list[str]]:
+    """The lines of `make help` by the group that they are in."""
+    groups: dict[str, list[str]] = {}
+    for line in make(source, "help").stdout.splitlines():
+        if line.endswith(":") and not line.startswith(" "):
+            lines = groups.setdefault(line.removesuffix(":"), [])
+        elif line:
+            lines.append(line)
+    return groups
+
+
+def test_help_is_in_groups(source: Path) -> None:
+    groups = help_groups(source)
+    assert list(groups) == ["Build", "Check", "Install", "Release", "Develop", "Variables"]
+    first = {name: [line.split()[1] for line in lines] for name, lines in groups.items() if name != "Variables"}
+    assert {"all", "clean", "distclean"} <= set(first["Build"])
+    assert {"check", "lint", "unit-check", "coverage", "functional-check", "bench"} <= set(first["Check"])
+    assert {"install", "uninstall"} <= set(first["Install"])
+    assert {"release", "sbom-tools"} <= set(first["Release"])
+    assert {"format", "docs", "help"} <= set(first["Develop"])
+
+
+def test_help_has_one_line_for_each_variable(source: Path) -> None:
+    names = [line.split()[0] for line in help_groups(source)["Variables"]]
+    assert names == ["V", "BUILDDIR", "DESTDIR", "SOURCE_DATE_EPOCH"]
+
+
+def test_help_lines_fit_and_have_a_text(source: Path) -> None:
+    for lines in help_groups(source).values():
+        for line in lines:
+            assert line.startswith("  ")
+            assert line[27:28].strip()
+            assert line[26] == " "
+            assert len(line) <= 132
+
+
 def test_help_names_every_target(source: Path) -> None:
     text = make(source, "help").stdout
     for target in (
@@ -95,11 +142,13 @@ def test_help_names_every_target(source: Path) -> None:
         "check",
         "lint",
         "unit-check",
+        "coverage",
         "functional-check",
         "bench",
         "clean",
         "install",
         "docs",
+        "format",
         "sbom-tools",
     ):
         assert f"  make {target} " in text

@@ -180,5 +180,5 @@ def test_check_file(tmp_path: Path) -> None:
     assert not check_file(file, package)
     file.write_bytes(b"abc")
     assert check_file(file, package)
-    file.write_bytes(b"abd")
+    file.write_bytes(b"abd")  # codespell:ignore abd
     assert not check_file(file, package)

@@ -97,7 +97,7 @@ def test_a_file_in_place_of_a_directory(flavors: Flavors, tmp_path: Path) -> Non
 
 def test_an_undefined_variable_is_named_with_its_line(flavors: Flavors, tmp_path: Path) -> None:
     template = flavors.roots[0] / "small/units/app.service.j2"
-    template.write_text("[Unit]\n\nDescription={{ nmae }}\n")
+    template.write_text("[Unit]\n\nDescription={{ nmae }}\n")  # codespell:ignore nmae
     with pytest.raises(UserError, match=r"app\.service\.j2:3: 'nmae' is undefined"):
         fill(flavors.load("small"), tmp_path / "root", {"name": "pod"})
 

@@ -92,7 +92,7 @@ def test_a_fault_is_named_with_its_file_line_and_key(folder: Path, old: str, new
 
 
 def test_a_key_that_is_nearly_right_gets_the_right_one(folder: Path) -> None:
-    (folder / "flavor.toml").write_text(TEXT.replace("template", "tempate"))
+    (folder / "flavor.toml").write_text(TEXT.replace("template", "tempate"))  # codespell:ignore tempate
     with pytest.raises(UserError) as caught:
         flavor_file.read(folder)
     assert caught.value.hint == "did you mean manifest.template?"
