@@ -77,8 +77,10 @@ def plan(config: BuildConfig) -> Plan:
 
 
 def _plan_of(config: BuildConfig, flavors: Iterable[Flavor], images: Iterable[_Image]) -> Plan:
-    """The steps and images of one architecture. Where it is not this machine's, the steps have its name behind theirs,
-    because the cache keeps steps by name."""
+    """The steps and images of one architecture.
+
+    Where it is not this machine's, the steps have its name behind theirs, because the cache keeps steps by name.
+    """
     steps = {step.name: step for step in _steps(config, flavors, images)}
     products = []
     for one in images:

@@ -46,7 +46,7 @@ def aci() -> None:
 @click.option("--passphrase-file", default="", metavar="FILE", help="File with the key's passphrase.")
 @click.argument("output", type=_FILE)
 @click.argument("exec_", metavar="[EXEC [ARGS]...]", nargs=-1, type=click.UNPROCESSED)
-def build(
+def build(  # noqa: PLR0913, PLR0917
     name: str,
     directories: tuple[Path, ...],
     debs: tuple[Path, ...],

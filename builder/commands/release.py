@@ -31,7 +31,7 @@ _FILE = click.Path(path_type=Path)
     "-j", "--jobs", type=click.IntRange(min=1), help="Processes to keep busy; default: make's -j, else the CPUs."
 )
 @click.pass_context
-def release(
+def release(  # noqa: PLR0913, PLR0917
     ctx: click.Context,
     builddir: str | None,
     output: Path | None,

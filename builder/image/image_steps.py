@@ -144,8 +144,10 @@ def aci_step(
 
 
 def sign_step(config: BuildConfig, archive: Step, file: str) -> Step:
-    """The step that signs one image, for the name `file` that it is published under. Its output: the signature and
-    the public key that it was verified with."""
+    """The step that signs one image, for the name `file` that it is published under.
+
+    Its output: the signature and the public key that it was verified with.
+    """
 
     def run(context: StepContext) -> None:
         from builder.image.sign import sign

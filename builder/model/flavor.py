@@ -138,16 +138,21 @@ class Flavor:
         return {path: int(mode, 8) for path, mode in self.table("rootfs.modes").items()}
 
     def part(self, name: str) -> Path:
-        """The folder with the data of a part that is not in flavor.toml, such as the lists of qemu's files: that of
-        the nearest flavor of the lineage which has one. Raises `UserError` where none has."""
+        """The folder with the data of a part that is not in flavor.toml, such as the lists of qemu's files.
+
+        It is that of the nearest flavor of the lineage which has one. Raises `UserError` where none has.
+        """
         for layer in reversed(self.lineage):
             if (layer.folder / name).is_dir():
                 return layer.folder / name
         raise UserError(f"flavor {self.name} has no folder {name}", hint=f'let it extend one that has: "{_BASE}"')
 
     def owner_suffix(self, *parts: str) -> str:
-        """What distinguishes the steps of parts that several flavors share: empty where they are those of the flavor
-        kvm, else "-NAME" of the flavor that last changed one of them, by a table or a folder of that name."""
+        """What distinguishes the steps of parts that several flavors share.
+
+        It is empty where they are those of the flavor kvm, else "-NAME" of the flavor that last changed one of them,
+        by a table or a folder of that name.
+        """
         for layer in reversed(self.lineage):
             if layer is self.lineage[0] or any(layer.changes(part) for part in parts):
                 return "" if layer.name == _BASE else f"-{layer.name}"

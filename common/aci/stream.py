@@ -107,12 +107,11 @@ class Entry:
 
 
 class ImageStream:
-    """Iterate over the entries; `read` and `content` give the content of the one that came last, before the next is
-    asked for.
+    """Iterate over the entries; `read` and `content` give the content of the one that came last.
 
-    After the last entry `image_id` and `tar_size` are those of the whole tar. `sink` gets the uncompressed tar as it
-    comes, chunk by chunk. Raises `UserError`, one line that begins with the name of the file, for whatever is not a
-    complete, well-formed tar within the limits.
+    They do so before the next entry is asked for. After the last entry `image_id` and `tar_size` are those of the whole
+    tar. `sink` gets the uncompressed tar as it comes, chunk by chunk. Raises `UserError`, one line that begins with the
+    name of the file, for whatever is not a complete, well-formed tar within the limits.
     """
 
     def __init__(self, path: Path, limits: Limits, *, sink: Callable[[bytes], object] | None = None) -> None:
@@ -131,7 +130,7 @@ class ImageStream:
 
     @property
     def image_id(self) -> str:
-        """ "sha512-" and 128 hex digits over all of the tar that was read (appc spec 0.8.11, Image ID)."""
+        """The word "sha512-" and 128 hex digits over all of the tar that was read (appc spec 0.8.11, Image ID)."""
         return f"sha512-{self._hash.hexdigest()}"
 
     def __iter__(self) -> Iterator[Entry]:

@@ -31,6 +31,7 @@ class Command(click.Command):
         self.params += global_options()
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Let click read the words in the form that it knows."""
         return super().parse_args(ctx, plain_words(self, args))
 
 
@@ -44,11 +45,13 @@ class Group(click.Group):
         self.params += global_options()
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Let click read the words in the form that it knows."""
         return super().parse_args(ctx, plain_words(self, args))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command by the beginning of its name, too."""
         names = self.list_commands(ctx)
         if args and args[0] not in names:
             close = [name for name in names if name.startswith(args[0])]

@@ -73,6 +73,7 @@ class PodCommand(Command):
         ]
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """Show what may follow the options of the command."""
         return [*super().collect_usage_pieces(ctx), self.usage]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

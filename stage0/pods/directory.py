@@ -1,7 +1,7 @@
-"""Pods on disk: a directory each, whose place and lock are the state of the pod (rkt 1.30, pod lifecycle).
+r"""Pods on disk: a directory each, whose place and lock are the state of the pod (rkt 1.30, pod lifecycle).
 
     embryo -> prepare -> prepared -> run -> exited-garbage -> removed
-                   \\          \\-> garbage -> removed
+                   \          \-> garbage -> removed
                     -> garbage
 
 Every move is one rename. A directory is locked while somebody works on the pod: prepares, runs or deletes it. The

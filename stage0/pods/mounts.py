@@ -18,7 +18,7 @@ _OCTAL = re.compile(rb"\\([0-7]{3})")
 
 
 def mount(source: str, target: Path, kind: str = "", flags: int = 0, options: str = "") -> None:
-    """mount(2). Raises `OSError`, whose file name is the target."""
+    """Mount, as the system call does. Raises `OSError`, whose file name is the target."""
     arguments = [os.fsencode(source), os.fsencode(target), os.fsencode(kind)]
     _check(_libc().mount(*arguments, ctypes.c_ulong(flags), os.fsencode(options)), target)
 

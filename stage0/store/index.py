@@ -91,6 +91,7 @@ class Index:
             self._prepare()
 
     def close(self) -> None:
+        """Close the database."""
         self._connection.close()
 
     def _prepare(self) -> None:

@@ -49,16 +49,16 @@ def _hex(text: str) -> str:
 
 
 def quote_variable(name: str, value: str) -> str:
-    """A line of an EnvironmentFile=. In double quotes only `"`, `\\`, `$` and the backquote have to be escaped."""
+    r"""A line of an EnvironmentFile=. In double quotes only `"`, `\`, `$` and the backquote have to be escaped."""
     for character in '\\"$`':
         value = value.replace(character, f"\\{character}")
     return f'{name}="{value}"\n'
 
 
 def plain_value(text: str, where: str) -> str:
-    """A value that takes the rest of its line, unquoted: a path or a description.
+    r"""A value that takes the rest of its line, unquoted: a path or a description.
 
-    Raises `UserError` for texts that such a value cannot hold: control characters, and space or `\\` at its end.
+    Raises `UserError` for texts that such a value cannot hold: control characters, and space or `\` at its end.
     """
     if not text.isprintable() or text != text.strip() or text.endswith("\\"):
         raise UserError(f"{where}: {text!r} has a character that systemd does not allow there")

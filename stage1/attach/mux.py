@@ -31,8 +31,11 @@ class _Client:
 
 
 class Fifo:
-    """The FIFO of a stream. Our end is that of a reader and of a writer, and so never at its end: before the app itself
-    its pre-start handlers have the stream."""
+    """The FIFO of a stream.
+
+    Our end is that of a reader and of a writer, and so never at its end: before the app itself its pre-start handlers
+    have the stream.
+    """
 
     def __init__(self, name: str) -> None:
         os.mkfifo(name)

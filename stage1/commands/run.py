@@ -67,7 +67,7 @@ _UNIT_SIZE = 4 << 20
 _HYPERVISORS = {"lkvm": lkvm_command, "qemu": qemu_command}
 
 
-def run(front: int, words: Sequence[str], environment: Mapping[str, str]) -> None:
+def run(front: int, words: Sequence[str], environment: Mapping[str, str]) -> None:  # noqa: PLR0912, PLR0915
     """Prepare everything and execute the hypervisor, or systemd-nspawn, in place of this process.
 
     `front` is the process that stays as the pod's own: this one's parent. Raises `UserError`.

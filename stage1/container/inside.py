@@ -71,8 +71,11 @@ def _open_places(leader: int) -> list[int]:
 
 
 def _serve(leader: int, places: list[int], connection: socket.socket) -> None:
-    """Enter the container, leave an agent there, and end: who enters a PID namespace is not in it, but its children
-    are. The agent ends with the connection, and with what it has started."""
+    """Enter the container, leave an agent there, and end.
+
+    Who enters a PID namespace is not in it, but its children are. The agent ends with the connection, and with what it
+    has started.
+    """
     status = 1
     try:
         # From here: where the hierarchy is mounted with `nsdelegate`, as systemd does it, nobody who is in the

@@ -55,8 +55,10 @@ class Container:
 
 
 def in_own_groups() -> bool:
-    """Whether the launcher has to give the pod its control groups: on hosts whose init is not systemd, which otherwise
-    makes a scope for the container when systemd-nspawn asks for it."""
+    """Whether the launcher has to give the pod its control groups: on hosts whose init is not systemd.
+
+    systemd otherwise makes a scope for the container when systemd-nspawn asks for it.
+    """
     return not os.path.isdir(_SYSTEMD_RUNS)
 
 

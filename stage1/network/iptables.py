@@ -20,10 +20,12 @@ class Iptables:
         self._program = program
 
     def install(self, pod: str, rules: Rules) -> None:
+        """Put the rules of a pod in place of those that it may have."""
         self.remove(pod)
         self._restore(iptables_script(pod, rules))
 
     def remove(self, pod: str) -> None:
+        """Remove the rules of a pod; there need not be any."""
         script = ""
         for table in _TABLES:
             listing = execute([self._program, "-w", "-t", table, "-S"])

@@ -14,9 +14,11 @@ class Nft:
         self._program = program
 
     def install(self, pod: str, rules: Rules) -> None:
+        """Put the rules of a pod in place of those that it may have."""
         execute([self._program, "-f", "-"], nft_script(pod, rules))
 
     def remove(self, pod: str) -> None:
+        """Remove the rules of a pod; there need not be any."""
         # A table that is added before it is deleted need not be there.
         execute([self._program, "-f", "-"], f"add table ip {table(pod)}\ndelete table ip {table(pod)}\n")
 

@@ -28,8 +28,11 @@ class Masquerade:
 
 @dataclass(frozen=True)
 class Forwarding:
-    """Ports of the host that lead to a guest. Connections from loopback or the guest's own network are masqueraded,
-    because the answers would otherwise go another way."""
+    """Ports of the host that lead to a guest.
+
+    Connections from loopback or the guest's own network are masqueraded, because the answers would otherwise go
+    another way.
+    """
 
     guest: IPv4Address
     subnet: IPv4Network

@@ -42,8 +42,10 @@ def _options() -> argparse.Namespace:
 
 
 def measure(tree: Path, cache: Path, repeat: int) -> dict[str, Any]:
-    """Build `tree` three ways. Keys: "cold_seconds", "steps", "images", "nothing_changed", "unit_changed",
-    "kernel_bytes"; seconds and bytes."""
+    """Build `tree` three ways.
+
+    Keys: "cold_seconds", "steps", "images", "nothing_changed", "unit_changed", "kernel_bytes"; seconds and bytes.
+    """
     subprocess.run(["./configure.py", "--quiet", f"--with-cache-dir={cache}"], cwd=tree, check=True)
     cold = _make(tree)
     report = json.loads((_builddir(tree) / "bin" / "build.json").read_text())

@@ -1,5 +1,7 @@
-"""Pods that the launcher really starts, in a process of its own and with its mounts, but with a program as hypervisor
-that only says that it was there."""
+"""Pods that the launcher really starts, in a process of its own and with its mounts.
+
+The hypervisor is a program that only says that it was there.
+"""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def host_namespace() -> Iterator[None]:
 
 
 def ip(*words: str) -> str:
-    """Run ip(8) in the namespace of this process."""
+    """Run the program ip in the namespace of this process."""
     return subprocess.run(["ip", *words], check=True, capture_output=True, text=True).stdout
 
 

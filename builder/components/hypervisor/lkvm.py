@@ -36,8 +36,10 @@ of debugging data with the build directory in it, which are stripped afterwards.
 
 
 def steps(config: BuildConfig) -> tuple[Step, ...]:
-    """The step that compiles lkvm, or takes one that is compiled. Its output: `lkvm`, static and stripped, and
-    `lkvm.json`: `{"channel": true}`, whether it has what `enter` and `stop` use.
+    """The step that compiles lkvm, or takes one that is compiled.
+
+    Its output: `lkvm`, static and stripped, and `lkvm.json`: `{"channel": true}`, whether it has what `enter` and
+    `stop` use.
     """
     if config.lkvm_program:
         return (_prebuilt_step(Path(config.lkvm_program)),)

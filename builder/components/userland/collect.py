@@ -1,5 +1,7 @@
-"""Taking the programs of a userland, with their libraries, out of a tree that is none of Debian's packages, and putting
-them over those of Debian."""
+"""Programs of a userland that come out of a tree which is none of Debian's packages.
+
+They are taken with their libraries, and put over those of Debian.
+"""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def _phases(entries: list[dict[str, Any]]) -> Iterator[Span]:
 
 
 def _job(entry: Mapping[str, Any]) -> tuple[str, str]:
-    """ "starting" or "started", and the unit; empty for what is about something else."""
+    """The word "starting" or "started", and the unit; empty for what is about something else."""
     kinds = {_STARTING: "starting", _STARTED: "started"}
     return kinds.get(str(entry.get("MESSAGE_ID")), ""), str(entry.get("UNIT", ""))
 

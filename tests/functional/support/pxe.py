@@ -11,8 +11,11 @@ _OLD = "usr/lib/x86_64-linux-gnu"
 
 
 def make_pxe_image(rootfs: Path, place: Path) -> Path:
-    """A gzip'ed cpio archive with `usr.squashfs`, which has the programs of a stage1's rootfs and all libraries in
-    usr/lib64, as that of Container Linux; but for Python, which it does not have. Other files lie beside it."""
+    """A gzip'ed cpio archive with `usr.squashfs`, as that of Container Linux.
+
+    It has the programs of a stage1's rootfs and all libraries in usr/lib64; but for Python, which it does not have.
+    Other files lie beside it.
+    """
     system = place / "system"
     shutil.copytree(rootfs / "usr", system / "usr", symlinks=True, ignore=shutil.ignore_patterns("python3*", "stage1"))
     for library in (system / _OLD).iterdir():
