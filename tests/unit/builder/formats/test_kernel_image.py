@@ -19,7 +19,7 @@ VMLINUX = (
     b"\x7fELF"
     + bytes(100)
     + b"Linux version 6.1.190 (user@host) #1\0IKCFG_ST"
-    + gzip.compress(CONFIG)
+    + gzip.compress(CONFIG, mtime=0)
     + b"IKCFG_ED"
     + bytes(50)
 )
@@ -73,7 +73,7 @@ def test_the_version_falls_back_to_the_banner() -> None:
 
 
 @pytest.mark.parametrize(
-    "payload", [b"\x28\xb5\x2f\xfd" + bytes(40), b"\x1f\x8b" + bytes(40), b"", gzip.compress(b"x")]
+    "payload", [b"\x28\xb5\x2f\xfd" + bytes(40), b"\x1f\x8b" + bytes(40), b"", gzip.compress(b"x", mtime=0)]
 )
 def test_options_that_cannot_be_read_are_none(payload: bytes) -> None:
     info = kernel_info(bzimage(payload))

@@ -80,11 +80,11 @@ END = bytes(1024)
     [
         (b"", "is not an image"),
         (b"hello world" * 100, "is not an image"),
-        (gzip.compress(b"hello world" * 100), "is not a valid tar"),
-        (gzip.compress(b""), "is truncated"),
-        (gzip.compress(SAMPLE)[:-40], "is truncated"),
-        (gzip.compress(SAMPLE)[:60] + b"damage" + gzip.compress(SAMPLE)[66:], "truncated or damaged"),
-        (gzip.compress(SAMPLE) + b"garbage", "truncated or damaged"),
+        (gzip.compress(b"hello world" * 100, mtime=0), "is not a valid tar"),
+        (gzip.compress(b"", mtime=0), "is truncated"),
+        (gzip.compress(SAMPLE, mtime=0)[:-40], "is truncated"),
+        (gzip.compress(SAMPLE, mtime=0)[:60] + b"damage" + gzip.compress(SAMPLE, mtime=0)[66:], "truncated or damaged"),
+        (gzip.compress(SAMPLE, mtime=0) + b"garbage", "truncated or damaged"),
         (lzma.compress(SAMPLE)[:-20], "truncated or damaged"),
         (lzma.compress(SAMPLE) + b"garbage", "truncated or damaged: there is data after the xz stream"),
         (b"\xfd7zXZ\0" + bytes(100), "truncated or damaged"),
@@ -175,7 +175,7 @@ def _library(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream, "_DAMAGE", (EOFError, library.error))
 
 
-GZIP = gzip.compress(SAMPLE)
+GZIP = gzip.compress(SAMPLE, mtime=0)
 ZLIBS = pytest.mark.parametrize("library", ["isal.isal_zlib", "zlib"])
 
 
@@ -183,8 +183,11 @@ ZLIBS = pytest.mark.parametrize("library", ["isal.isal_zlib", "zlib"])
 @pytest.mark.parametrize(
     "packed",
     [
-        gzip.compress(SAMPLE[:700]) + gzip.compress(SAMPLE[700:]),
-        gzip.compress(SAMPLE[:700]) + gzip.compress(b"") + gzip.compress(SAMPLE[700:]) + bytes(1000),
+        gzip.compress(SAMPLE[:700], mtime=0) + gzip.compress(SAMPLE[700:], mtime=0),
+        gzip.compress(SAMPLE[:700], mtime=0)
+        + gzip.compress(b"", mtime=0)
+        + gzip.compress(SAMPLE[700:], mtime=0)
+        + bytes(1000),
         GZIP + bytes(1 << 20),
     ],
     ids=["members", "empty member and padding", "long padding"],
