@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = '#!/bin/sh\necho "$MKSTAGE1_BUILDDIR: $*: $MAKEFLAGS"\n'
@@ -91,6 +93,14 @@ def test_disabled_functional_tests_are_refused(source: Path) -> None:
 
 def test_format_mends_and_formats(source: Path) -> None:
     assert calls(make(source, "format"))[-2:] == ["-m ruff check --fix .", "-m ruff format ."]
+
+
+def test_the_hooks_before_a_commit_are_the_parts_of_lint() -> None:
+    hooks = YAML(typ="safe").load(ROOT / ".pre-commit-config.yaml")["repos"][0]["hooks"]
+    found = re.search(r"^lint: (.*) ##", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert found is not None
+    assert [hook["entry"] for hook in hooks] == [f"make --silent {target}" for target in found[1].split()]
+    assert all(hook["language"] == "system" for hook in hooks)
 
 
 def test_coverage_is_that_of_the_unit_tests(source: Path) -> None:
