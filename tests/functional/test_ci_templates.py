@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,11 +17,19 @@ from tests.functional.support.builds import SRCDIR, TIMEOUT, copy_source
 from tests.functional.support.programs import RunningProgram
 
 CI = SRCDIR / "ci"
+FORGE = SRCDIR / ".github"
 SCHEMAS = {
     "action.yml": "vendor.github-actions",
     "github-actions.yml": "vendor.github-workflows",
     "gitlab-ci.yml": "vendor.gitlab-ci",
 }
+FORGE_SCHEMAS = {
+    "dependabot.yml": "vendor.dependabot",
+    "ISSUE_TEMPLATE/bug.yml": "vendor.github-issue-forms",
+    "ISSUE_TEMPLATE/config.yml": "vendor.github-issue-config",
+    "ISSUE_TEMPLATE/feature.yml": "vendor.github-issue-forms",
+}
+NIGHTLY = "check-all"
 NOT_HERE = ("apt-get", "git config --global", "git checkout", "git push", "gh ")
 """What belongs to the machines of a service: packages of a bare container, its settings, its repository."""
 
@@ -36,9 +45,50 @@ def test_every_template_is_tested() -> None:
 
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_the_schema(name: str) -> None:
-    argv = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", SCHEMAS[name], str(CI / name)]
+    check_schema(SCHEMAS[name], CI / name)
+
+
+def check_schema(schema: str, path: Path) -> None:
+    argv = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, str(path)]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_file_of_the_forge_is_tested() -> None:
+    assert {str(path.relative_to(FORGE)) for path in FORGE.rglob("*.yml")} == set(FORGE_SCHEMAS)
+
+
+@pytest.mark.parametrize("name", FORGE_SCHEMAS)
+def test_the_schema_of_the_forge(name: str) -> None:
+    check_schema(FORGE_SCHEMAS[name], FORGE / name)
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_dependabot_looks_where_versions_are_pinned(number: int) -> None:
+    update = YAML(typ="safe").load(FORGE / "dependabot.yml")["updates"][number]
+    pattern = {"pip": "*.txt", "github-actions": "github-actions.yml"}[update["package-ecosystem"]]
+    assert list((SRCDIR / update["directory"].lstrip("/")).glob(pattern))
+
+
+def test_github_has_a_job_for_each_schedule() -> None:
+    workflow = load("github-actions.yml")
+    times = {entry["cron"] for entry in workflow["on"]["schedule"]}
+    jobs = workflow["jobs"]
+    conditions = {name: job["if"] for name, job in jobs.items() if "github.event.schedule" in job.get("if", "")}
+    assert set(conditions) == {"nightly", "update"}
+    assert {text.partition("== ")[2].strip("'") for text in conditions.values()} == times
+    assert all("github.event_name != 'schedule'" in jobs[name]["if"] for name in ("images", "check"))
+
+
+def test_every_check_runs_at_night() -> None:
+    targets = re.findall(r"^([a-z-]+):", (SRCDIR / "Makefile").read_text(), re.MULTILINE)
+    steps = load("github-actions.yml")["jobs"]["nightly"]["steps"]
+    assert [step["with"]["target"] for step in steps if "with" in step] == [NIGHTLY]
+    jobs = load("gitlab-ci.yml")
+    assert f"make {NIGHTLY}" in jobs["nightly"]["script"]
+    assert jobs["nightly"]["rules"] == [{"if": '$CI_PIPELINE_SOURCE == "schedule" && $NIGHTLY'}]
+    assert jobs["update"]["rules"] == [{"if": '$CI_PIPELINE_SOURCE == "schedule" && $NIGHTLY == null'}]
+    assert NIGHTLY in targets
 
 
 def clean_checkout(folder: Path) -> None:
