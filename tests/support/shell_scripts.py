@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from builder.image import guest_settings
-from builder.model.flavor import Flavor, Flavors
 from builder.image.rootfs import fill
+from builder.model.flavor import Flavor, Flavors
 
 ROOT = Path(__file__).resolve().parents[2]
 VALUES = {
