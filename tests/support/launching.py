@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +15,9 @@ from typing import Any
 
 from stage1.__main__ import main
 
-# Read here and not in every child.
+# Read here and not in every process.
 from stage1.commands.run import IMAGE
+from tests.support.spawner import Process, Spawner, spawner
 
 UUID = "6ba7b810-9dad-41d1-80b4-00c04fd430c8"
 TIMEOUT = 60.0
@@ -87,35 +86,36 @@ class LaunchedPod:
         """Start it with the manifest that is there. Fails where that takes more than `TIMEOUT`."""
         return self.finish(self.begin(*words, environment=environment))
 
-    def begin(self, *words: str, environment: Mapping[str, str] | None = None) -> int:
+    @property
+    def front(self) -> int:
+        """The process that stays as the pod's own: the parent of those that are started."""
+        return _spawner().pid
+
+    def begin(self, *words: str, environment: Mapping[str, str] | None = None) -> Process:
         """Begin to start it: the process, for `finish`."""
         (self.directory / "launched").unlink(missing_ok=True)
-        child = os.fork()
-        if child == 0:
-            self._become(words, {"PATH": os.environ["PATH"], "RKT_HYPERVISOR_ACCEL": "tcg", **(environment or {})})
-        return child
+        variables = {"PATH": os.environ["PATH"], "RKT_HYPERVISOR_ACCEL": "tcg", **(environment or {})}
+        arguments = ["run", str(self.front), *(words or ("--net=none",)), UUID]
+        return _spawner().start(
+            "tests.support.launching:launch", arguments, cwd=self.directory, env=variables, capture=False
+        )
 
-    def finish(self, child: int) -> Start:
+    def finish(self, child: Process) -> Start:
         """Wait for the end of a start."""
-        until = time.monotonic() + TIMEOUT
-        while True:
-            ended, status = os.waitpid(child, os.WNOHANG)
-            if ended:
-                break
-            if time.monotonic() > until:
-                os.kill(child, signal.SIGKILL)
-                os.waitpid(child, 0)
-                raise AssertionError(f"the start is blocked: {(self.directory / 'stderr').read_text()}")
-            time.sleep(0.002)
+        status = child.wait(TIMEOUT)
+        if status is None:
+            child.kill()
+            child.wait()
+            raise AssertionError(f"the start is blocked: {(self.directory / 'stderr').read_text()}")
         stderr = (self.directory / "stderr").read_text()
-        return Start(os.waitstatus_to_exitcode(status), stderr, (self.directory / "launched").exists())
+        return Start(status, stderr, (self.directory / "launched").exists())
 
-    def _become(self, words: tuple[str, ...], environment: dict[str, str]) -> None:
-        try:
-            os.chdir(self.directory)
-            sys.stderr = Path("stderr").open("w", encoding="utf-8")  # noqa: SIM115
-            os.environ.clear()
-            os.environ.update(environment)
-            os._exit(main(["run", str(os.getppid()), *(words or ("--net=none",)), UUID]))
-        finally:
-            os._exit(99)
+
+def _spawner() -> Spawner:
+    return spawner("tests.support.launching")
+
+
+def launch(arguments: list[str]) -> int:
+    """What the process of a start does."""
+    sys.stderr = Path("stderr").open("w", encoding="utf-8")  # noqa: SIM115
+    return main(arguments)

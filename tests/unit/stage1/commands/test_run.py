@@ -124,7 +124,7 @@ def test_sockets_of_the_host_stay_there(tmp_path: Path, activated: bool, warning
     pod = LaunchedPod(tmp_path / "pod")
     pod.settings["ports"] = [{"name": "http", "protocol": "tcp", "port": 80, "socketActivated": activated}]
     pod.write()
-    start = pod.start(environment={"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"})
+    start = pod.start(environment={"LISTEN_PID": str(pod.front), "LISTEN_FDS": "1"})
     start.check()
     assert start.launched
     assert start.stderr.count("use systemd-socket-proxyd") == warnings

@@ -195,7 +195,7 @@ def test_the_pod_starts_where_nothing_is_hostile(tmp_path: Path, canary: Canary)
     pod = make_pod(tmp_path / "pod")
     start = pod.start("--net=none", "--dns-conf-mode=resolv=default,hosts=stage0")
     assert (start.status, start.stderr, start.launched) == (0, "", True)
-    assert (pod.directory / "pid").read_text() == f"{os.getpid()}\n"
+    assert (pod.directory / "pid").read_text() == f"{pod.front}\n"
 
 
 @pytest.mark.parametrize("kind", KINDS)
