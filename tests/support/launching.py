@@ -96,9 +96,7 @@ class LaunchedPod:
         (self.directory / "launched").unlink(missing_ok=True)
         variables = {"PATH": os.environ["PATH"], "RKT_HYPERVISOR_ACCEL": "tcg", **(environment or {})}
         arguments = ["run", str(self.front), *(words or ("--net=none",)), UUID]
-        return _spawner().start(
-            "tests.support.launching:launch", arguments, cwd=self.directory, env=variables, capture=False
-        )
+        return _spawner().start("tests.support.launching:launch", arguments, cwd=self.directory, env=variables, pipes=0)
 
     def finish(self, child: Process) -> Start:
         """Wait for the end of a start."""

@@ -28,8 +28,6 @@ from typing import IO, Any
 ROOT = Path(__file__).resolve().parents[2]
 _REQUEST = 1 << 17
 _STDIO = 3
-_STATUS = 3
-_DESCRIPTORS = 4
 _HIGHEST = 1 << 12
 
 
@@ -61,24 +59,21 @@ class Process:
         self.send_signal(signal.SIGKILL)
 
     def communicate(self) -> tuple[str, str]:
-        """All that it writes, standard output and standard error, and its end."""
-        texts: dict[IO[str], str] = {}
-        streams = [stream for stream in (self.stdout, self.stderr) if stream is not None]
+        """All that it writes until it ends, on standard output and standard error."""
+        texts = {stream: b"" for stream in (self.stdout, self.stderr) if stream is not None}
         with selectors.DefaultSelector() as selector:
-            parts: dict[IO[str], list[bytes]] = {stream: [] for stream in streams}
-            for stream in streams:
-                selector.register(stream, selectors.EVENT_READ)
+            for stream in texts:
+                selector.register(stream, selectors.EVENT_READ, stream)
             while selector.get_map():
                 for key, _ in selector.select():
                     part = os.read(key.fd, 1 << 16)
-                    parts[key.fileobj].append(part)  # type: ignore[index]
+                    texts[key.data] += part
                     if not part:
                         selector.unregister(key.fileobj)
-            for stream in streams:
-                texts[stream] = b"".join(parts[stream]).decode()
-                stream.close()
+                        key.data.close()
         self.wait()
-        return (texts[self.stdout] if self.stdout else "", texts[self.stderr] if self.stderr else "")
+        output, errors = (texts[stream].decode() if stream else "" for stream in (self.stdout, self.stderr))
+        return output, errors
 
 
 class Spawner:
@@ -109,25 +104,26 @@ class Spawner:
         argv: Sequence[str] = ("",),
         cwd: Path,
         env: Mapping[str, str],
-        capture: bool = True,
+        pipes: int = 2,
     ) -> Process:
         """Call a function, "MODULE:NAME", in a new process, which ends with what it returns.
 
-        `capture` makes pipes of its standard output and error; without it there is nothing to write to.
+        With two `pipes` one is its standard output and one its standard error, with one it is both, and without a
+        pipe nobody reads what it writes.
         """
         mask = os.umask(0)
         os.umask(mask)
         request = {"call": call, "arguments": arguments, "argv": argv, "cwd": str(cwd), "env": dict(env), "umask": mask}
+        status, *outputs = (os.pipe() for _ in range(1 + pipes))
         with open(os.devnull, "rb+") as null:  # noqa: PTH123
-            pipes = [os.pipe() for _ in range(_DESCRIPTORS - 1 if capture else 1)]
-            status, *outputs = pipes
-            theirs = [null.fileno(), *(writer for _, writer in outputs or [(0, null.fileno())] * 2), status[1]]
+            writers = [writer for _, writer in outputs] or [null.fileno()]
+            theirs = [null.fileno(), writers[0], writers[-1], status[1]]
             socket.send_fds(self._socket, [json.dumps(request).encode()], theirs)
-            for _, writer in pipes:
-                os.close(writer)
-        streams = [os.fdopen(reader, encoding="utf-8") for reader, _ in outputs]
+        for _, writer in (status, *outputs):
+            os.close(writer)
+        stdout, stderr, *_ = [*(os.fdopen(reader, encoding="utf-8") for reader, _ in outputs), None, None]
         pid = int(self._socket.recv(100))
-        return Process(pid, status[0], *(streams or (None, None)))
+        return Process(pid, status[0], stdout, stderr)
 
 
 @cache
@@ -151,7 +147,7 @@ def _serve(channel: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
                     os.close(key.fd)
                     os.close(status)
                     continue
-                text, descriptors, _, _ = socket.recv_fds(channel, _REQUEST, _DESCRIPTORS)
+                text, descriptors, _, _ = socket.recv_fds(channel, _REQUEST, _STDIO + 1)
                 if not text:
                     return None
                 pid = os.fork()
@@ -159,7 +155,7 @@ def _serve(channel: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
                     return json.loads(text), descriptors
                 for descriptor in descriptors[:_STDIO]:
                     os.close(descriptor)
-                selector.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, descriptors[_STATUS]))
+                selector.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, descriptors[_STDIO]))
                 channel.send(b"%d" % pid)
 
 

@@ -13,9 +13,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from tests.support.programs import start_rkt
+from tests.support.spawner import Process
 from tests.support.acis import aci, folder, item, manifest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
+HERE = (sys.executable, "-m", "stage0")
+Running = subprocess.Popen[str] | Process
 NAME = "coreos.com/rkt/stage1-recording"
 _ENTRY_POINTS = ("run", "enter", "gc", "stop", "attach")
 _PROGRAM = """\
@@ -72,7 +76,7 @@ class Rkt:
     """A data directory, images for it, and the program."""
 
     place: Path
-    program: tuple[str, ...] = (sys.executable, "-m", "stage0")
+    program: tuple[str, ...] = HERE
     python: str = sys.executable
     """The interpreter of stage1's programs."""
     user: int | None = None
@@ -112,16 +116,16 @@ class Rkt:
             manifest=manifest(NAME, version="1.0.0", annotations=annotations),
         )
 
-    def argv(self, *words: str | Path) -> list[str]:
-        return [*self.program, f"--dir={self.data}", "--insecure-options=image", *map(str, words)]
-
-    def start(self, *words: str | Path, **environment: str) -> subprocess.Popen[str]:
+    def start(self, *words: str | Path, **environment: str) -> Running:
+        line = [f"--dir={self.data}", "--insecure-options=image", *map(str, words)]
         env = {**os.environ, "TZ": "UTC", "PYTHONPATH": str(ROOT)} | environment
+        if self.program == HERE and self.user is None:
+            return start_rkt(*line, cwd=self.place, env=env)
         how: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "stdin": subprocess.DEVNULL}
         if self.user is not None:
             env |= {"PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), "HOME": str(self.place)}
             how |= {"user": self.user, "group": self.user, "extra_groups": []}
-        return subprocess.Popen(self.argv(*words), text=True, cwd=self.place, env=env, **how)
+        return subprocess.Popen([*self.program, *line], text=True, cwd=self.place, env=env, **how)
 
     def __call__(self, *words: str | Path, status: int = 0, **environment: str) -> tuple[str, str]:
         """Standard output and standard error of a command that ends with `status`."""
@@ -146,7 +150,7 @@ class Rkt:
         path = self.place / "record" / f"{name}.json"
         return [Call(**json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []
 
-    def wait_for_run(self, process: subprocess.Popen[str]) -> Call:
+    def wait_for_run(self, process: Running) -> Call:
         """The call of the entry point that runs a pod, once it has come."""
         while not self.calls("run"):
             assert process.poll() is None, process.communicate()

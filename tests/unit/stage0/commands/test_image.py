@@ -4,8 +4,6 @@ import fcntl
 import json
 import os
 import stat
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from stage0.store import ImageId, Store, TreeStore
+from tests.support.programs import start_rkt
 from tests.support.acis import aci, folder, item, manifest, symlink
 
 UUIDS = [f"{number}d4eb4f0-1c7a-4d3a-9a0e-5f0f3f1f2f3f" for number in range(10)]
@@ -27,10 +26,10 @@ class Rkt:
 
     def __call__(self, *words: str, status: int = 0) -> tuple[str, str]:
         """Standard output and standard error of a command."""
-        argv = [sys.executable, "-m", "stage0", f"--dir={self.data}", "image", *words]
-        result = subprocess.run(argv, capture_output=True, text=True, cwd=ROOT, env={**os.environ, "TZ": "UTC"})
-        assert result.returncode == status, result.stderr
-        return result.stdout, result.stderr
+        process = start_rkt(f"--dir={self.data}", "image", *words, cwd=ROOT, env={**os.environ, "TZ": "UTC"})
+        output, errors = process.communicate()
+        assert process.returncode == status, errors
+        return output, errors
 
     def put(self, name: str, **fields: str) -> ImageId:
         items = (folder("rootfs/d"), item("rootfs/d/f", name.encode(), mode=0o751), symlink("rootfs/l", "d"))
