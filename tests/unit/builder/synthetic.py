@@ -12,12 +12,13 @@ import types
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from builder.engine.build import build_steps
-from builder.engine.console import Console, Verbosity
-from builder.engine.graph import Graph, Plan, Product, Scope, Step, StepContext
-from builder.engine.runner import Build
 from builder.model.config import BuildConfig
+from builder.engine.build import build_steps
+from builder.engine.graph import Graph, Plan, Product, Scope, Step, StepContext
 from common.progress import Json
+from builder.engine.console import Console, Verbosity
+from builder.engine.runner import Build
+from tests.support.spawner import Process, spawner
 
 PROJECT = Path(__file__).resolve().parents[3]
 EPOCH = 1000
@@ -148,6 +149,18 @@ def build(root: Path, *names: str) -> str:
     one, stream = make_build(root)
     build_steps(one, Graph(synthetic_plan(root)), names, 2)
     return stream.getvalue()
+
+
+def start_synthetic(root: Path, *arguments: str, env: Mapping[str, str] | None = None, pipes: int = 2) -> Process:
+    """`mkstage1` with the synthetic plan of `root`."""
+    modules = ("builder.cli", "builder.engine.explain", "builder.engine.build_record", "builder.engine.graph_text", "tests.unit.builder.synthetic")
+    return spawner(*modules).start(
+        "tests.unit.builder.synthetic:main",
+        argv=["mkstage1", *arguments],
+        cwd=PROJECT,
+        env={"PATH": os.environ["PATH"], "SYNTHETIC_ROOT": str(root), **(env or {})},
+        pipes=pipes,
+    )
 
 
 def main() -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from common.version import VERSION
-from tests.unit.builder.synthetic import PROJECT, expected_image, make_config, prepare, runs
+from tests.support.spawner import Process
+from tests.unit.builder.synthetic import PROJECT, expected_image, make_config, prepare, runs, start_synthetic
 
 
 @pytest.fixture
@@ -23,16 +24,9 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
-def start(root: Path, *arguments: str, **env: str) -> subprocess.Popen[str]:
+def start(root: Path, *arguments: str, **env: str) -> Process:
     """`mkstage1` with the synthetic plan."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.unit.builder.synthetic", *arguments],
-        cwd=PROJECT,
-        env={"PATH": os.environ["PATH"], "SYNTHETIC_ROOT": str(root), "MKSTAGE1_BUILDDIR": str(root / "build"), **env},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return start_synthetic(root, *arguments, env={"MKSTAGE1_BUILDDIR": str(root / "build"), **env})
 
 
 def mkstage1(root: Path, *arguments: str, status: int = 0, **env: str) -> tuple[str, str]:

@@ -16,20 +16,26 @@ from pathlib import Path
 
 import pytest
 
+from builder.engine.store import Entry, Record, Store
 from builder.engine.digest import tree_digest
+from common.errors import UserError
 from builder.engine.fingerprint import Fingerprint
 from builder.engine.graph import Product
 from builder.engine.publish import publish
 from builder.engine.scheduler import Outcome
 from builder.engine.state import State
-from builder.engine.store import Entry, Record, Store
-from common.errors import UserError
-from tests.unit.builder.synthetic import PROJECT, expected_image, make_config, prepare, runs, step
+from tests.support.spawner import Process
+from tests.unit.builder.synthetic import PROJECT, expected_image, make_config, prepare, runs, start_synthetic, step
 
 _ROUNDS = 12
 
 
-def start(root: Path, builddir: Path) -> subprocess.Popen[str]:
+def start(root: Path, builddir: Path) -> Process:
+    return start_synthetic(root, "build", "-j2", "--builddir", str(builddir), pipes=1)
+
+
+def start_python(root: Path, builddir: Path) -> subprocess.Popen[str]:
+    """The same from the very beginning of the program."""
     return subprocess.Popen(
         [sys.executable, "-m", "tests.unit.builder.synthetic", "build", "-j2", "--builddir", str(builddir)],
         cwd=PROJECT,
@@ -40,7 +46,7 @@ def start(root: Path, builddir: Path) -> subprocess.Popen[str]:
     )
 
 
-def finish(process: subprocess.Popen[str]) -> str:
+def finish(process: Process) -> str:
     output, _ = process.communicate()
     assert process.returncode == 0, output
     return output
@@ -64,7 +70,7 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
     kills = 0
     for number in range(_ROUNDS):
         (tmp_path / "src" / "source.txt").write_text(f"round {number // 3}\n")
-        process = start(tmp_path, tmp_path / "build")
+        process = start_python(tmp_path, tmp_path / "build")
         time.sleep(chance.uniform(0.05, 0.8))
         process.send_signal(signal.SIGKILL)
         process.communicate()
@@ -81,7 +87,7 @@ def test_killed_at_any_moment(tmp_path: Path) -> None:
     assert not list((tmp_path / "cache" / "steps").glob("*/.*"))
 
 
-def groups_of(process: subprocess.Popen[str]) -> list[int]:
+def groups_of(process: Process) -> list[int]:
     """The process groups of the programs that a build runs.
 
     A program that was started this very moment is still in the group of the build, which is that of these tests.

@@ -212,6 +212,10 @@ def test_gzip_of_several_members_and_padding_is_read(
         GZIP + b"garbage",
         GZIP + b"\x1f\x8b",
     ],
+    ids=[
+        *("header", "beginning", "no trailer", "no sums", "no length", "no last byte"),
+        *("wrong sum", "wrong length", "garbage behind", "a member begun"),
+    ],
 )
 def test_gzip_that_is_damaged_anywhere_is_refused(
     packed: bytes, library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
