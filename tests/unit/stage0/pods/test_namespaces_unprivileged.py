@@ -48,8 +48,7 @@ def rkt(tmp_path: Path) -> Rkt:
             path.chmod(0o644)
         for path in (tmp_path, tmp_path / "record"):
             os.chown(path, USER, USER)
-        # pytest's own folders: those of this run and of its user, and one between them for each of several workers.
-        for parent in list(tmp_path.parents)[: 3 if "PYTEST_XDIST_WORKER" in os.environ else 2]:
+        for parent in list(tmp_path.parents)[:3]:
             parent.chmod(parent.stat().st_mode | 0o011)
     return rkt
 

@@ -106,6 +106,11 @@ def _socket(path: Path, _: Canary) -> None:
         os.close(descriptor)
 
 
+def _large(path: Path, _: Canary) -> None:
+    path.write_text("x" * (1 << 12))
+    os.truncate(path, 17 << 20)
+
+
 KINDS: dict[str, Callable[[Path, Canary], object]] = {
     "link to a folder": _link(lambda canary: str(canary.folder)),
     "link to a file": _link(lambda canary: str(canary.file)),
@@ -123,7 +128,7 @@ KINDS: dict[str, Callable[[Path, Canary], object]] = {
     "block device": lambda path, _: os.mknod(path, 0o60666, os.makedev(240, 250)),
     "folder": lambda path, _: path.mkdir(),
     "empty file": lambda path, _: path.touch(),
-    "large file": lambda path, _: path.write_text("x" * (17 << 20)),
+    "large file": _large,
 }
 
 

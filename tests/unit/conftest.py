@@ -1,0 +1,40 @@
+"""Unit tests write many small files. They go into memory, where a file system there has the room."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+
+_MEMORY = Path("/dev/shm")
+_ROOM = 4 << 30
+_made = pytest.StashKey[str]()
+
+
+def _fits(folder: Path) -> bool:
+    """Tests execute programs, and mount, as they do in a directory on a disk."""
+    if not os.access(folder, os.W_OK | os.X_OK) or not folder.is_mount():
+        return False
+    status = os.statvfs(folder)
+    forbidden = status.f_flag & (os.ST_NOEXEC | os.ST_RDONLY)
+    return not forbidden and status.f_bavail * status.f_frsize >= _ROOM
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """`TMPDIR` or `--basetemp` name another place. Processes of pytest-xdist get the one that is made here."""
+    if "TMPDIR" not in os.environ and not config.getoption("basetemp") and _fits(_MEMORY):
+        folder = tempfile.mkdtemp(prefix="mkstage1-", dir=_MEMORY)
+        Path(folder).chmod(0o711)
+        os.environ["TMPDIR"] = config.stash[_made] = folder
+        tempfile.tempdir = None
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Memory is not for keeping."""
+    if _made in config.stash:
+        shutil.rmtree(config.stash[_made], ignore_errors=True)
+        del os.environ["TMPDIR"]
+        tempfile.tempdir = None
