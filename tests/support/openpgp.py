@@ -14,6 +14,9 @@ from pathlib import Path
 import pytest
 
 
+AGENT_OPTIONS = "gpg-agent.conf"
+
+
 def need_gpg() -> None:
     for program in ("gpg", "gpgconf", "gpg-connect-agent"):
         if shutil.which(program) is None:
@@ -32,6 +35,8 @@ def scratch_home() -> Iterator[Path]:
     """Short enough for the sockets of an agent, wherever pytest puts its directories."""
     with tempfile.TemporaryDirectory(prefix="h-") as name:
         home = Path(name)
+        # By itself an agent measures for seconds how often a passphrase has to be hashed to be safe here.
+        (home / AGENT_OPTIONS).write_text("s2k-count 65536\n")
         try:
             yield home
         finally:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from builder.image.sign import DEVELOPMENT_KEY_FILE, SIGNING_KEY_FILE, development_key, sign
 from builder.model.config import BuildConfig
 from common.errors import UserError
 from common.gpg import verify_detached
-from tests.support.openpgp import agents_of, gpg, make_key, need_gpg, revoke, scratch_home, wait_for_end
+from builder.image.sign import DEVELOPMENT_KEY_FILE, SIGNING_KEY_FILE, development_key, sign
+from tests.support.openpgp import AGENT_OPTIONS, agents_of, gpg, make_key, need_gpg, revoke, scratch_home, wait_for_end
 
 USER = "Release <release@example.com>"
 
@@ -264,7 +264,7 @@ def test_a_signature_that_does_not_verify_is_not_published(
     development_key(config)
     other = image.with_name("other")
     other.write_bytes(b"other")
-    monkeypatch.setattr("builder.image.sign.find_signer", lambda data, *rest: _verify(other, *rest))
+    monkeypatch.setattr("builder.image.steps.sign.find_signer", lambda data, *rest: _verify(other, *rest))
     with pytest.raises(UserError, match="does not fit the file"):
         sign(image, config)
     assert not image.with_name("stage1-kvm.aci.asc").exists()
@@ -287,7 +287,8 @@ def test_nobody_who_knows_the_passphrase(config: BuildConfig, tmp_path: Path) ->
     target = tmp_path / "image.aci"
     target.write_bytes(b"image")
     with scratch_home() as home:
-        (home / "gpg-agent.conf").write_text("pinentry-program /bin/false\n")
+        with (home / AGENT_OPTIONS).open("a") as options:
+            options.write("pinentry-program /bin/false\n")
         fingerprint = make_key(home, USER, passphrase="secret")
         subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=True)
         with pytest.raises(UserError, match="gpg cannot sign") as caught:
