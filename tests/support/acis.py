@@ -9,6 +9,7 @@ import json
 import lzma
 import tarfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -16,7 +17,12 @@ from typing import Any
 Item = tuple[tarfile.TarInfo, bytes]
 
 COMPRESSIONS: Mapping[str, Callable[[bytes], bytes]] = MappingProxyType(
-    {"none": bytes, "gzip": gzip.compress, "bzip2": bz2.compress, "xz": lzma.compress}
+    {
+        "none": bytes,
+        "gzip": partial(gzip.compress, compresslevel=1, mtime=0),
+        "bzip2": partial(bz2.compress, compresslevel=1),
+        "xz": partial(lzma.compress, preset=0),
+    }
 )
 MTIME = 1_500_000_000
 

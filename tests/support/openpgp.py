@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-
 AGENT_OPTIONS = "gpg-agent.conf"
 
 

@@ -148,7 +148,8 @@ class Rkt:
 
     def calls(self, name: str) -> list[Call]:
         path = self.place / "record" / f"{name}.json"
-        return [Call(**json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        return [Call(**json.loads(line)) for line in lines if line.endswith("\n")]
 
     def wait_for_run(self, process: Running) -> Call:
         """The call of the entry point that runs a pod, once it has come."""

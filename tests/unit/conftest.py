@@ -8,10 +8,15 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 _MEMORY = Path("/dev/shm")
 _ROOM = 4 << 30
 _made = pytest.StashKey[str]()
+
+# However busy the machine is.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 
 def _fits(folder: Path) -> bool:

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -139,9 +140,17 @@ def test_any_request_gets_an_answer(method: str, target: str, body: bytes) -> No
         assert service.registration(Request(method, where, body)).status
 
 
-def test_pods_are_registered_over_the_socket_and_ask_over_tcp(tmp_path: Path) -> None:
+@pytest.fixture
+def port() -> Iterator[int]:
+    """A port that no other test is given meanwhile; a server that reuses addresses can listen at it."""
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
+
+
+def test_pods_are_registered_over_the_socket_and_ask_over_tcp(tmp_path: Path, port: int) -> None:
     path = tmp_path / "svc.sock"
-    port = free_port()
     code = (
         f"from pathlib import Path; from stage0.metadata.server import serve; serve({port}, {{}}, Path({str(path)!r}))"
     )
@@ -180,12 +189,6 @@ def test_a_socket_that_a_killed_service_left_is_replaced_and_another_service_is_
     assert path.exists()
     with _unix_listener({}, path), pytest.raises(UserError, match=r"listens at .* already"):
         _unix_listener({}, path)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def wait_for(path: Path) -> None:
