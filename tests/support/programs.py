@@ -1,4 +1,4 @@
-"""`rkt`, in processes of its own that need not start Python and read its modules first."""
+"""`rkt` and `mkstage1`, in processes of their own that need not start Python and read modules first."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from tests.support.spawner import ROOT, Process, spawner
 
 _STAGE0 = ROOT / "stage0"
+_COMMANDS_OF_IMAGES = ("builder.aci.build_command", "builder.aci.archive", "builder.aci.commands", "builder.sign")
 
 
 def start_rkt(*words: str, cwd: Path, env: Mapping[str, str]) -> Process:
@@ -15,3 +16,9 @@ def start_rkt(*words: str, cwd: Path, env: Mapping[str, str]) -> Process:
     commands = sorted(f"stage0.commands.{path.stem}" for path in (_STAGE0 / "commands").glob("[a-z]*.py"))
     argv = [str(_STAGE0 / "__main__.py"), *words]
     return spawner("stage0.cli", *commands).start("stage0.cli:main", argv=argv, cwd=cwd, env=env)
+
+
+def start_mkstage1(*words: str, cwd: Path, env: Mapping[str, str]) -> Process:
+    """`python -m builder WORDS`."""
+    argv = [str(ROOT / "builder/__main__.py"), *words]
+    return spawner("builder.cli", *_COMMANDS_OF_IMAGES).start("builder.cli:main", argv=argv, cwd=cwd, env=env)

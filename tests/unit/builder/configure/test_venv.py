@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +39,14 @@ def make_wheel(folder: Path, content: str) -> str:
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A new virtual environment, to be copied: making one takes seconds."""
+    """A new virtual environment, to be copied: making one takes seconds, mostly for pip, which is here already."""
     folder = tmp_path_factory.mktemp("bare") / "venv"
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    pip = find_spec("pip")
+    options = ["--without-pip"] if pip else []
+    subprocess.run([sys.executable, "-m", "venv", *options, folder], check=True)
+    if pip and pip.origin:
+        (packages,) = folder.glob("lib/python*/site-packages")
+        shutil.copytree(Path(pip.origin).parent, packages / "pip")
     return folder
 
 

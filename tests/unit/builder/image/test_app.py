@@ -14,12 +14,14 @@ from typing import Any
 import pytest
 
 from builder.commands.aci import build as command
-from builder.image import app
+from builder.image.steps import app
 from builder.image.app import App, app_manifest, build_aci, mode, mount_point, port
 from common.errors import UserError
 from stage0.store import Store
 from tests.support.debian_packages import Link, make_deb, need_debian_tools
 from tests.support.openpgp import make_key, need_gpg, scratch_home
+from tests.support.programs import start_mkstage1
+from tests.support.debian_packages import Link, make_deb, need_debian_tools
 
 ROOT = Path(__file__).resolve().parents[4]
 NAME = "example.com/hello"
@@ -37,10 +39,10 @@ def rootfs(tmp_path: Path) -> Path:
 
 
 def mkstage1(*words: str | Path, status: int = 0, **env: str) -> tuple[str, str]:
-    argv = [sys.executable, "-m", "builder", *map(str, words)]
-    done = subprocess.run(argv, cwd=ROOT, env=os.environ | env, capture_output=True, text=True, check=False)
-    assert done.returncode == status, done.stderr
-    return done.stdout, done.stderr
+    process = start_mkstage1(*map(str, words), cwd=ROOT, env=os.environ | env)
+    output, errors = process.communicate()
+    assert process.returncode == status, errors
+    return output, errors
 
 
 def members(path: Path) -> dict[str, tarfile.TarInfo]:

@@ -9,10 +9,6 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
-from spdx_tools.spdx.parser.parse_anything import parse_file
-from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 
 from builder.commands.sbom import sbom
 from builder.image.archive import Compression, write_aci
@@ -90,6 +86,10 @@ def run(*words: str | Path) -> str:
 
 
 def test_spdx(image: Path, tmp_path: Path) -> None:
+    # Here, because importing these libraries takes seconds.
+    from spdx_tools.spdx.parser.parse_anything import parse_file
+    from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
+
     write_record(image, image.with_name("build.json"))
     target = tmp_path / "image.spdx.json"
     run(image, "--output", target)
@@ -112,6 +112,9 @@ def test_spdx(image: Path, tmp_path: Path) -> None:
 
 
 def test_cyclonedx(image: Path) -> None:
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
     write_record(image, image.with_name("build.json"))
     text = run(image, "--format=cyclonedx")
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
