@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -202,11 +200,10 @@ def test_an_app_without_its_labels_is_told_by_verify(tmp_path: Path, rootfs: Pat
     ],
 )
 def test_bad_requests_are_told_and_leave_nothing(words: list[str], message: str, tmp_path: Path, rootfs: Path) -> None:
-    argv = [sys.executable, "-m", "builder", "aci", "build", *words]
-    env = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 1, done.stderr
-    assert message in done.stderr.splitlines()[0]
+    process = start_mkstage1("aci", "build", *words, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    _, errors = process.communicate()
+    assert process.returncode == 1, errors
+    assert message in errors.splitlines()[0]
     assert [path.name for path in tmp_path.iterdir()] == ["root"]
 
 
