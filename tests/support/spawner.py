@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import IO, Any
 
 ROOT = Path(__file__).resolve().parents[2]
-_REQUEST = 1 << 17
+_REQUEST = 1 << 18
 _STDIO = 3
 _HIGHEST = 1 << 12
 

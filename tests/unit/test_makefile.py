@@ -78,7 +78,9 @@ def test_check_runs_everything(source: Path) -> None:
     lint = ("-m ruff check .", "-m ruff format --check .", "-m mypy", "-m codespell_lib")
     for expected in (*lint, "-m tests.support.shell_scripts", "-m builder build"):
         assert expected in done
-    assert [call for call in done if "pytest" in call][-1].endswith("tests/functional")
+    unit, functional = [call for call in done if "-m pytest" in call]
+    assert unit.endswith("--numprocesses=logical --dist=worksteal tests/unit")
+    assert functional.endswith("tests/functional")
     first_tool = next(index for index, call in enumerate(done) if "ruff" in call)
     assert done.index(f"-m builder.configure.venv {source}/build dir dev") < first_tool
 
