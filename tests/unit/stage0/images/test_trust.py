@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from pathlib import Path
 
@@ -35,8 +36,10 @@ class Rkt:
 
     def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.keystore = directory / "etc" / "trustedkeys"
-        self._flags = [f"--dir={directory / 'data'}", f"--local-config={directory / 'etc'}"]
-        self._flags += [f"--system-config={directory / 'usr'}"]
+        # Where keys go: the configuration of the host for root, their own one for everybody else.
+        own, other = ("local", "user") if os.geteuid() == 0 else ("user", "local")
+        self._flags = [f"--dir={directory / 'data'}", f"--{own}-config={directory / 'etc'}"]
+        self._flags += [f"--system-config={directory / 'usr'}", f"--{other}-config={directory / 'none'}"]
         self._monkeypatch = monkeypatch
 
     def trust(self, *arguments: str) -> int:
