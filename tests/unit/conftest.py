@@ -28,9 +28,16 @@ def _fits(folder: Path) -> bool:
     return not forbidden and status.f_bavail * status.f_frsize >= _ROOM
 
 
+def _only_unit_tests(config: pytest.Config) -> bool:
+    """The others write whole images."""
+    here, start = Path(__file__).parent, config.invocation_params.dir
+    return all((start / argument.split("::")[0]).resolve().is_relative_to(here) for argument in config.args)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """`TMPDIR` or `--basetemp` name another place. Processes of pytest-xdist get the one that is made here."""
-    if "TMPDIR" not in os.environ and not config.getoption("basetemp") and _fits(_MEMORY):
+    chosen = "TMPDIR" in os.environ or config.getoption("basetemp")
+    if not chosen and _only_unit_tests(config) and _fits(_MEMORY):
         folder = tempfile.mkdtemp(prefix="mkstage1-", dir=_MEMORY)
         Path(folder).chmod(0o711)
         os.environ["TMPDIR"] = config.stash[_made] = folder
