@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from builder.components import guest, launcher, rkt
 from builder.components.hypervisor import lkvm, qemu
@@ -15,8 +15,9 @@ from builder.debian import package_steps
 from builder.engine.graph import Plan, Product, Step
 from builder.image import guest_settings, image_steps
 from builder.model import kernel_version
-from builder.model.architecture import architecture
-from builder.model.config import BuildConfig
+from builder.model.architecture import Architecture
+from builder.model.architecture_files import load_architecture
+from builder.model.config import BuildConfig, Hypervisor, Provision
 from builder.model.flavor import Flavor, Flavors, Isolation
 from builder.model.variants import Variant, variants
 from common.errors import UserError
@@ -56,16 +57,15 @@ def plan(config: BuildConfig) -> Plan:
 
     Raises `UserError` for a flavor's folder that cannot be read.
     """
-    flavors = Flavors.of(config.srcdir, config.flavors_path).load_all(config.flavors)
+    flavors = Flavors.of(config.srcdir, config.stage1.flavors_path).load_all(config.stage1.flavors)
     if not flavors:
         return Plan(())
     steps = {rkt.NAME: rkt.step(config)}
     products = [Product(rkt.NAME, rkt.PROGRAM, rkt.PROGRAM)]
     images: list[_Image] = []
-    for arch in config.architectures:
-        part = replace(config, arch=arch)
-        made = [one for flavor in flavors for one in _images(part, flavor)]
-        found = _plan_of(part, flavors, made)
+    for machine in map(load_architecture, config.stage1.architectures):
+        made = [image for flavor in flavors for image in _images(config, machine, flavor)]
+        found = _plan_of(config, machine, flavors, made)
         steps |= {step.name: step for step in found.steps}
         products += found.products
         images += made
@@ -76,94 +76,87 @@ def plan(config: BuildConfig) -> Plan:
     return Plan(tuple(steps.values()), tuple(products))
 
 
-def _plan_of(config: BuildConfig, flavors: Iterable[Flavor], images: Iterable[_Image]) -> Plan:
-    """The steps and images of one architecture.
-
-    Where it is not this machine's, the steps have its name behind theirs, because the cache keeps steps by name.
-    """
-    steps = {step.name: step for step in _steps(config, flavors, images)}
+def _plan_of(config: BuildConfig, machine: Architecture, flavors: Iterable[Flavor], images: Iterable[_Image]) -> Plan:
+    """The steps and images of one architecture."""
+    steps = {step.name: step for step in _steps(config, machine, flavors, images)}
     products = []
-    for one in images:
-        archive = _archive(config, one)
+    for image in images:
+        archive = _archive(config, machine, image)
         steps[archive.name] = archive
-        products.append(Product(archive.name, image_steps.ARCHIVE, one.variant.file))
+        products.append(Product(archive.name, image_steps.ARCHIVE, image.variant.file))
         if image_steps.signed(config):
-            signature = image_steps.sign_step(config, archive, one.variant.file)
+            signature = image_steps.sign_step(archive, image.variant.file)
             steps[signature.name] = signature
-            name = image_steps.signature_name(one.variant.file)
+            name = image_steps.signature_name(image.variant.file)
             products.append(Product(signature.name, name, name))
-    if not architecture(config.arch).is_foreign:
-        return Plan(tuple(steps.values()), tuple(products))
-    return Plan(
-        tuple(_foreign(step, config) for step in steps.values()),
-        tuple(replace(product, step=f"{product.step}-{config.arch}") for product in products),
-    )
+    return Plan(tuple(steps.values()), tuple(products))
 
 
-def _foreign(step: Step, config: BuildConfig) -> Step:
-    names = {f"{need}-{config.arch}": need for need in step.needs}
-    name = f"{step.name}-{config.arch}"
-    return replace(step, name=name, needs=tuple(names), config=config, aliases=names)
-
-
-def _images(config: BuildConfig, flavor: Flavor) -> Iterator[_Image]:
+def _images(config: BuildConfig, machine: Architecture, flavor: Flavor) -> Iterator[_Image]:
     if flavor.isolation is not Isolation.MACHINE:
-        yield from (_Image(flavor, variant, None) for variant in variants(config, flavor))
+        yield from (_Image(flavor, variant, None) for variant in variants(config, machine, flavor))
         return
-    if config.kernel == "prebuilt":
-        for key in ("kernel.fragments", "kernel.patches", "kernel.versions"):
-            if key in flavor.items:
-                raise UserError(
-                    f"{flavor.items[key][0].where}: flavor {flavor.name} has a kernel of its own, and the kernel is "
-                    "prebuilt",
-                    hint="leave out --with-stage1-kernel=prebuilt",
-                )
-    kernels = {} if config.kernel == "prebuilt" else {spec.version: spec for spec in specs_of(config, flavor)}
-    for variant in variants(config, flavor):
+    if config.kernel.provision is Provision.PREBUILT:
+        keys = flavor.keys.kernel
+        for item in (*keys.fragments.items, *keys.patches.items, *keys.versions.items)[:1]:
+            raise UserError(
+                f"{item.where}: flavor {flavor.name} has a kernel of its own, and the kernel is prebuilt",
+                hint="leave out --with-stage1-kernel=prebuilt",
+            )
+        kernels = {}
+    else:
+        kernels = {spec.version: spec for spec in specs_of(config, machine, flavor)}
+    for variant in variants(config, machine, flavor):
         yield _Image(flavor, variant, kernels.get(variant.version))
 
 
-def _steps(config: BuildConfig, flavors: Iterable[Flavor], images: Iterable[_Image]) -> Iterator[Step]:
+def _steps(
+    config: BuildConfig, machine: Architecture, flavors: Iterable[Flavor], images: Iterable[_Image]
+) -> Iterator[Step]:
     """All but those of single images; where flavors share a step it comes more than once."""
-    kernels = {one.kernel.compile_step: one.kernel for one in images if one.kernel}
-    yield from _packages(config, flavors, kernels.values())
-    if config.kernel == "prebuilt":
-        yield prebuilt.step(config)
+    kernels = {image.kernel.compile_step: image.kernel for image in images if image.kernel}
+    yield from _packages(config, machine, flavors, kernels.values())
+    if config.kernel.provision is Provision.PREBUILT:
+        yield prebuilt.step(config, machine)
     for spec in kernels.values():
-        yield from kernel.steps(config, spec)
+        yield from kernel.steps(config, machine, spec)
     for flavor in flavors:
-        yield from collect_steps.steps(config, flavor)
-        yield userland_steps.step(config, flavor)
-        yield launcher.step(config, flavor)
-    yield guest.step(config)
-    hypervisors = {one.variant.hypervisor for one in images}
-    if "lkvm" in hypervisors:
-        yield from lkvm.steps(config)
+        yield from collect_steps.steps(config, machine, flavor)
+        yield userland_steps.step(config, machine, flavor)
+        yield launcher.step(config, machine, flavor)
+    yield guest.step(config, machine)
+    hypervisors = {image.variant.hypervisor for image in images}
+    if Hypervisor.LKVM in hypervisors:
+        yield from lkvm.steps(config, machine)
     for flavor in flavors:
-        if any(one.flavor is flavor and one.variant.hypervisor == "qemu" for one in images):
-            yield from qemu.steps(config, flavor)
-        yield image_steps.flavor_step(config, flavor, template_values(config, flavor))
+        if any(image.flavor is flavor and image.variant.hypervisor == Hypervisor.QEMU for image in images):
+            yield from qemu.steps(config, machine, flavor)
+        yield image_steps.flavor_step(config, machine, flavor, template_values(config, machine, flavor))
 
 
-def _packages(config: BuildConfig, flavors: Iterable[Flavor], kernels: Iterable[KernelSpec]) -> Iterator[Step]:
+def _packages(
+    config: BuildConfig, machine: Architecture, flavors: Iterable[Flavor], kernels: Iterable[KernelSpec]
+) -> Iterator[Step]:
     """The steps that resolve and fetch packages: one resolution, and a download for each part that can change."""
     guests = {name for flavor in flavors for name in userland_steps.packages_of(flavor)}
     guests |= {name for flavor in flavors for name in userland_steps.package_names(flavor.part(launcher.NAME))}
-    downloads = [package_steps.download_step(package_steps.USERLAND_STEP, guests, "the packages of the userland")]
+    downloads = [
+        package_steps.download_step(machine, package_steps.USERLAND_STEP, guests, "the packages of the userland")
+    ]
     wanted = set(guests)
-    if "qemu" in config.hypervisors:
-        names = {name for flavor in flavors for name in qemu.packages_of(config, flavor)}
-        downloads.append(package_steps.download_step(package_steps.QEMU_STEP, names, "the packages of qemu"))
+    if Hypervisor.QEMU in config.stage1.hypervisors:
+        names = {name for flavor in flavors for name in qemu.packages_of(config, machine, flavor)}
+        downloads.append(package_steps.download_step(machine, package_steps.QEMU_STEP, names, "the packages of qemu"))
         wanted |= names
     metas: list[str] = []
-    if config.kernel == "prebuilt" and not config.kernel_image:
-        metas = [prebuilt.meta_package(config)]
-        downloads.append(package_steps.download_step(package_steps.KERNEL_STEP, metas, metas[0]))
+    if config.kernel.provision is Provision.PREBUILT and config.kernel.image is None:
+        metas = [prebuilt.meta_package(machine)]
+        downloads.append(package_steps.download_step(machine, package_steps.KERNEL_STEP, metas, metas[0]))
     for version in sorted({spec.version for spec in kernels if spec.package}):
-        package, backports = source_package(version), kernel_version.is_backport(version, config.debian_suite)
-        downloads += package_steps.kernel_source_steps(config, package, backports=backports)
+        package, backports = source_package(version), kernel_version.is_backport(version, config.debian.suite)
+        downloads += package_steps.kernel_source_steps(config, machine, package, backports=backports)
         wanted |= set() if backports else {package}
-    yield package_steps.resolve_step(config, wanted, metas)
+    yield package_steps.resolve_step(config, machine, wanted, metas)
     yield from downloads
 
 
@@ -176,38 +169,38 @@ def _kernel_parts(config: BuildConfig, spec: KernelSpec | None, form: str) -> It
         return
     if prebuilt.has_initramfs(config):
         yield image_steps.Part(prebuilt.NAME, prebuilt.INITRAMFS, prebuilt.INITRAMFS, "kernel")
-    if not config.kernel_image:
+    if config.kernel.image is None:
         yield image_steps.Part(prebuilt.NAME, prebuilt.LICENSE, f"usr/share/doc/linux/{prebuilt.LICENSE}", "licenses")
 
 
-def _archive(config: BuildConfig, one: _Image) -> Step:
+def _archive(config: BuildConfig, machine: Architecture, one: _Image) -> Step:
     flavor, hypervisor = one.flavor, one.variant.hypervisor
     layers = {userland_steps.name_of(flavor): "userland", launcher.name_of(flavor): "launcher"}
     parts: list[image_steps.Part] = []
     if one.is_machine:
-        form = flavor.table("kernel.forms")[hypervisor]
-        parts += _kernel_parts(config, one.kernel, architecture(config.arch).kernel_forms.get(form, form))
+        form = flavor.keys.kernel.forms.values[hypervisor]
+        parts += _kernel_parts(config, one.kernel, machine.kernel_forms.get(form, form))
         parts.append(image_steps.Part(guest.NAME, guest.PROGRAM, guest.PATH, "launcher"))
     elif flavor.isolation is Isolation.CONTAINER:
         parts.append(image_steps.Part(guest.NAME, guest.CONTAINER, guest.PATH, "launcher"))
     if guest_settings.guest(flavor)["journal"]:
         parts.append(image_steps.Part(guest.NAME, guest.JOURNAL_FILES, guest.JOURNAL_FILES_PATH, "launcher"))
-    if hypervisor == "lkvm":
+    if hypervisor == Hypervisor.LKVM:
         parts.append(image_steps.Part(lkvm.NAME, lkvm.PROGRAM, "lkvm", "lkvm"))
         parts.append(image_steps.Part(lkvm.NAME, lkvm.FEATURES, lkvm.FEATURES_PATH, "lkvm"))
-    elif hypervisor == "qemu":
+    elif hypervisor == Hypervisor.QEMU:
         layers[qemu.name_of(flavor)] = "qemu"
     layers[image_steps.flavor_step_name(flavor)] = "flavor"
-    return image_steps.aci_step(config, flavor, one.variant.name, layers, parts)
+    content = image_steps.Content(flavor, layers, tuple(parts))
+    return image_steps.aci_step(machine, one.variant.name, content)
 
 
-def template_values(config: BuildConfig, flavor: Flavor) -> dict[str, Json]:
+def template_values(config: BuildConfig, machine: Architecture, flavor: Flavor) -> dict[str, Json]:
     """What the templates of a flavor can refer to."""
-    machine = architecture(config.arch)
     return {
         "flavor": flavor.name,
-        "version": config.flavors_version,
-        "arch": config.arch,
+        "version": config.stage1.version,
+        "arch": machine.name,
         "loader": machine.loader,
         "library_path": machine.library_directory,
         "python": PYTHON,
@@ -222,7 +215,7 @@ def _links(config: BuildConfig, images: list[_Image]) -> Iterator[Product]:
     wanted: dict[str, str] = {}
     for one in images:
         wanted.setdefault(f"stage1-{one.flavor.name}.aci", one.variant.file)
-        if one.flavor.name == "kvm" and one.variant.hypervisor == "lkvm":
+        if one.flavor.name == "kvm" and one.variant.hypervisor == Hypervisor.LKVM:
             wanted.setdefault("stage1-lkvm.aci", one.variant.file)
     for name, target in wanted.items():
         if name != target:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from builder.image.archive import Compression
+from builder.model.config import Compression
 from common.errors import UserError
 
 _FILE = click.Path(path_type=Path)
@@ -91,7 +91,7 @@ def build(  # noqa: PLR0913, PLR0917
     manifest = building.app_manifest(app)
     if not fingerprint and (gnupg_home or passphrase_file):
         raise UserError("--gnupg-home and --passphrase-file are about the key of --sign")
-    key = named_key(home_of(gnupg_home), fingerprint) if fingerprint else None
+    key = named_key(home_of(Path(gnupg_home) if gnupg_home else None), fingerprint) if fingerprint else None
     result = building.build_aci(
         output,
         manifest,
@@ -103,7 +103,9 @@ def build(  # noqa: PLR0913, PLR0917
     )
     click.echo(result.image_id)
     if key is not None:
-        signature = sign_with(output, key, output.with_suffix(".pub.asc"), passphrase_file)
+        signature = sign_with(
+            output, key, output.with_suffix(".pub.asc"), Path(passphrase_file) if passphrase_file else None
+        )
         click.echo(f"signed by {signature.describe()}")
         if signature.warning:
             click.echo(f"warning: {signature.warning}", err=True)

@@ -48,4 +48,4 @@ def clean_entries(builddir: str | None, cache_dir: str | None, older_than: float
 
 
 def _store(builddir: str | None, cache_dir: str | None) -> Store:
-    return Store(Path(cache_dir).absolute() if cache_dir else config_of(builddir).cache_dir)
+    return Store(Path(cache_dir).absolute() if cache_dir else config_of(builddir).cache.directory)

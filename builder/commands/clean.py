@@ -27,7 +27,7 @@ def clean_directory(config: BuildConfig) -> list[Path]:
     removed = [
         path
         for path in sorted(config.builddir.iterdir())
-        if path.name not in _KEPT_BY_CLEAN and not config.cache_dir.is_relative_to(path)
+        if path.name not in _KEPT_BY_CLEAN and not config.cache.directory.is_relative_to(path)
     ]
     for path in removed:
         _remove(path)

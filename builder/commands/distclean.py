@@ -22,9 +22,9 @@ def distclean(builddir: str | None) -> None:
 
 def remove_directory(config: BuildConfig) -> list[Path]:
     """Remove the build directory. Raises `UserError` where the cache is in it. Returns what was removed."""
-    if config.cache_dir.is_relative_to(config.builddir):
+    if config.cache.directory.is_relative_to(config.builddir):
         raise UserError(
-            f"{config.builddir} holds the cache {config.cache_dir}", hint="run make clean, or remove it yourself"
+            f"{config.builddir} holds the cache {config.cache.directory}", hint="run make clean, or remove it yourself"
         )
     store.remove(config.builddir)
     last = config.srcdir / ".last-build-dir"

@@ -9,6 +9,7 @@ from builder.configure import arguments, resolve
 from builder.configure.arguments import Notes
 from builder.image.manifest import stage1_manifest
 from builder.image.rootfs import fill
+from builder.model.architecture_files import load_architecture
 from builder.model.config import BuildConfig
 from builder.model.flavor import Flavor
 from builder.model.variants import manifest_name
@@ -22,15 +23,16 @@ def check(flavor: Flavor, srcdir: Path, folders: tuple[Path, ...]) -> None:
     """
     config = _config(flavor, srcdir, folders)
     plan(config)
-    values = template_values(config, flavor)
+    machine = load_architecture(config.stage1.architectures[0])
+    values = template_values(config, machine, flavor)
     with tempfile.TemporaryDirectory(prefix="mkstage1-flavor-") as name:
         fill(flavor, Path(name), values)
     stage1_manifest(
         flavor.manifest_template,
         name=manifest_name(config, flavor),
-        version=config.flavors_version,
-        arch=config.arch,
-        annotations=flavor.table("manifest.annotations"),
+        version=config.stage1.version,
+        arch=machine.name,
+        annotations=flavor.keys.manifest.annotations.values,
     )
 
 

@@ -45,11 +45,11 @@ def install_products(config: BuildConfig, destdir: Path | None = None) -> list[P
 def products(config: BuildConfig, destdir: Path | None) -> list[tuple[Path, Path]]:
     """What is installed: each file of the build directory with its target. Raises `UserError` without images."""
     images = sorted(path for path in config.bindir_out.glob("*") if path.name.endswith((".aci", ".aci.asc")))
-    if not images and config.flavors:
+    if not images and config.stage1.flavors:
         raise UserError(f"there are no images in {config.bindir_out}", hint="run make first")
-    folder = _below(destdir, config.images_directory)
+    folder = _below(destdir, config.install.images_directory)
     program = config.bindir_out / rkt.PROGRAM
-    programs = [(program, _below(destdir, config.bindir) / rkt.PROGRAM)] if program.exists() else []
+    programs = [(program, _below(destdir, config.install.bindir) / rkt.PROGRAM)] if program.exists() else []
     return [*programs, *((image, folder / image.name) for image in images)]
 
 

@@ -6,7 +6,6 @@ import dataclasses
 import os
 import time
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import click
 
@@ -41,8 +40,8 @@ def lock(builddir: str | None, update: bool, named: bool) -> int:
 
     Exit status 0 where they agree, and 1 where they do not.
     """
-    config = dataclasses.replace(config_of(builddir), locked=False)
-    path = Path(config.lock_file)
+    config = _unlocked(config_of(builddir))
+    path = config.downloads.lock_file
     if update:
         Store(config.builddir).clean(time.time() + _DAY)
     build, graph = Build(config, Console(Verbosity.INFO), epoch(os.environ)), Graph(plan(config))
@@ -61,6 +60,10 @@ def lock(builddir: str | None, update: bool, named: bool) -> int:
         click.echo(line)
     click.echo(f"{path} {'differs from' if differences else 'is'} what {config.builddir} is made of")
     return 1 if differences else 0
+
+
+def _unlocked(config: BuildConfig) -> BuildConfig:
+    return dataclasses.replace(config, downloads=dataclasses.replace(config.downloads, locked=False))
 
 
 def _collect(build: Build, graph: Graph) -> Lock:
@@ -106,7 +109,7 @@ def _advisories(build: Build, graph: Graph, old: Lock, now: Lock) -> Iterator[st
     }
     if not changed:
         return
-    downloads = [step for step in graph.order if any(need.startswith(RESOLVE_STEP) for need in step.needs)]
+    downloads = [step for step in graph.order if any(need.startswith(RESOLVE_STEP) for need in step.needed)]
     for _, entry in _run(build, graph, downloads):
         for package in load_packages(entry.output):
             since = changed.pop(package.sha256, None)
@@ -131,8 +134,12 @@ def _source(step: Step, entry: Entry) -> LockedSource:
 
 def repositories(config: BuildConfig) -> Iterator[LockedSource]:
     """The sources that no step of their own downloads, and whose digests the configuration has."""
-    for location, revision in ((config.lkvm_src, config.lkvm_revision), (config.systemd_src, config.systemd_revision)):
-        if is_url(location):
-            url, digest = locking.pinned(location, revision)
+    given = (
+        (config.lkvm.source, config.lkvm.revision),
+        (config.userland.systemd_source, config.userland.systemd_revision),
+    )
+    for location, revision in given:
+        if location and is_url(location):
+            url, digest = locking.pinned(location, revision or "")
             how = "git: the commit is the digest" if revision else "digest: given with the URL"
             yield LockedSource(url, digest, how)

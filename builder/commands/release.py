@@ -67,7 +67,7 @@ def release(  # noqa: PLR0913, PLR0917
         url=url,
         builder=builder_id or DEFAULT_BUILDER,
         key_file=key_file,
-        passphrase_file=str(passphrase_file or ""),
+        passphrase_file=passphrase_file,
         previous=previous,
         further_keys=keys,
     )

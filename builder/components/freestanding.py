@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from builder.engine.graph import StepContext
-from builder.model.architecture import architecture
+from builder.model.architecture import Architecture
 
 _FLAGS = (
     *("-std=gnu11", "-Os", "-Wall", "-Wextra", "-nostdlib", "-fno-asynchronous-unwind-tables"),
@@ -13,12 +13,12 @@ _FLAGS = (
 )
 
 
-def tools(arch: str) -> tuple[str, ...]:
-    """What a step that compiles for an architecture depends on."""
-    return tuple(map(architecture(arch).tool, ("gcc", "ld")))
+def tools(machine: Architecture) -> tuple[str, ...]:
+    """The tools of a step that compiles for an architecture."""
+    return tuple(map(machine.tool, ("gcc", "ld")))
 
 
 def compile_source(context: StepContext, source: Path, target: Path, *flags: str, mode: int) -> None:
     """Compile and link one source. The bytes depend on it, on `flags` and on the tools alone."""
-    context.execute([architecture(context.config.arch).tool("gcc"), *_FLAGS, *flags, "-o", target, source])
+    context.execute([context.machine.tool("gcc"), *_FLAGS, *flags, "-o", target, source])
     target.chmod(mode)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from builder.components import freestanding
-from builder.engine.graph import Step, StepContext
+from builder.engine.graph import MACHINE, Step, StepContext
+from builder.model.architecture import Architecture
 from builder.model.config import BuildConfig
 
 NAME = "guest"
@@ -27,25 +28,25 @@ _FLAGS = (
 )
 
 
-def step(config: BuildConfig) -> Step:
+def step(config: BuildConfig, machine: Architecture) -> Step:
     """The step that compiles what every guest has. Its output: `start`, `container` and `journal-files.so`."""
-
-    def run(context: StepContext) -> None:
-        for program in (PROGRAM, CONTAINER):
-            compile_program(context, program, context.output / program)
-        library = context.output / JOURNAL_FILES
-        freestanding.compile_source(context, _journal_files(config), library, "-shared", "-fPIC", mode=0o644)
-
     return Step(
-        name=NAME,
+        task=NAME,
         label="CC",
         summary="compile the guest's first programs and journald's library",
-        run=run,
+        run=_run,
         files=(*sources(config, PROGRAM), *sources(config, CONTAINER)[:1], _journal_files(config)),
-        params={"arch": config.arch},
-        code=("builder.components.guest", "builder.components.freestanding"),
-        tools=freestanding.tools(config.arch),
+        reads=(MACHINE,),
+        machine=machine,
+        tools=freestanding.tools(machine),
     )
+
+
+def _run(context: StepContext) -> None:
+    for program in (PROGRAM, CONTAINER):
+        compile_program(context, program, context.output / program)
+    library = context.output / JOURNAL_FILES
+    freestanding.compile_source(context, _journal_files(context.config), library, "-shared", "-fPIC", mode=0o644)
 
 
 def _journal_files(config: BuildConfig) -> Path:

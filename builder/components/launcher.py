@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from builder.components.python_archive import imports_of, module_files, write_archive
@@ -11,8 +12,8 @@ from builder.components.userland.selection import Selection, add_licenses, read_
 from builder.components.userland.trees import one_tree
 from builder.debian.deb import PackageTree
 from builder.debian.package_steps import USERLAND_STEP
-from builder.engine.graph import Step, StepContext
-from builder.model.architecture import architecture
+from builder.engine.graph import MACHINE, Step, StepContext
+from builder.model.architecture import Architecture
 from builder.model.config import BuildConfig
 from builder.model.flavor import Flavor
 from common.errors import UserError
@@ -32,21 +33,21 @@ def name_of(flavor: Flavor) -> str:
     return NAME + flavor.owner_suffix(userland_steps.NAME, NAME)
 
 
-def step(config: BuildConfig, flavor: Flavor) -> Step:
+def step(config: BuildConfig, machine: Architecture, flavor: Flavor) -> Step:
     """The step that packs the launcher. It needs the interpreter in the output of the flavor's step `userland`.
 
     Its output: `rootfs`, with `usr/lib/stage1/stage1.pyz` and modules below `usr/lib/python3.11`, and
     `components.json`.
     """
     return Step(
-        name=name_of(flavor),
+        task=name_of(flavor),
         label="LAUNCHER",
         summary="pack stage1 and the Python modules that it imports",
-        run=lambda context: _run(context, flavor),
+        run=partial(_run, flavor),
         needs=(USERLAND_STEP, userland_steps.name_of(flavor)),
-        files=(config.srcdir / _PACKAGE, flavor.part(NAME)),
-        params={"arch": config.arch},
-        code=("builder.components.launcher", "builder.components.bytecode", *userland_steps.CODE),
+        files=(*module_files(config.srcdir / _PACKAGE), flavor.part(NAME)),
+        reads=(MACHINE,),
+        machine=machine,
     )
 
 
@@ -54,7 +55,7 @@ class _Interpreter:
     """The image's own interpreter, started through its own loader, with the whole library beside it."""
 
     def __init__(self, context: StepContext, tree: PackageTree, rootfs: Path) -> None:
-        machine = architecture(context.config.arch)
+        machine = context.machine
         libraries = rootfs / machine.library_directory
         python = rootfs / "usr/bin/python3"
         search: list[str | Path] = ["--inhibit-cache", "--library-path", libraries]
@@ -76,7 +77,7 @@ class _Interpreter:
         return self._context.execute([*self._argv, Path(__file__).with_name("bytecode.py"), *words], env=env)
 
 
-def _run(context: StepContext, flavor: Flavor) -> None:
+def _run(flavor: Flavor, context: StepContext) -> None:
     folder = flavor.part(NAME)
     below = context.inputs[userland_steps.name_of(flavor)]
     tree = userland_steps.unpack_part(context, userland_steps.package_names(folder), USERLAND_STEP)
@@ -95,7 +96,7 @@ def _run(context: StepContext, flavor: Flavor) -> None:
     _compile(context, interpreter, sources, _OWN_LEVEL, compiled)
     for name in library:
         selection.add_file(f"{name}c", compiled / f"{name}c", "python", tree.owners[name])
-    add_licenses(one_tree(tree, userland_steps.search_path(context.config.arch)), selection)
+    add_licenses(one_tree(tree, userland_steps.search_path(context.machine)), selection)
     archive, landmark = context.scratch / "stage1.pyz", context.scratch / "landmark.zip"
     files = {f"{name}c": compiled / f"{name}c" for name in sources}
     write_archive(archive, files | {"__main__.pyc": files[f"{_PACKAGE}/__main__.pyc"]})

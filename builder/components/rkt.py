@@ -7,10 +7,10 @@ import json
 import re
 import sys
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder.components.python_archive import imports_of, write_archive
+from builder.components.python_archive import write_archive
 from builder.engine.graph import Step, StepContext
 from builder.model.config import BuildConfig
 from common.errors import UserError
@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 NAME = "rkt"
 PROGRAM = "rkt"
 
-_PACKAGE = "stage0"
-_SHARED = ("builder", "common")
+_PACKAGES = ("stage0", "common")
 _DEFAULTS = "stage0/images/defaults.json"
 _COMPILED = frozenset({"isal"})
 """Modules in C, which cannot be imported from an archive; the standard library stands in for them."""
@@ -45,23 +44,23 @@ _LICENSES = ("license", "licence", "copying", "notice", "authors")
 def step(config: BuildConfig) -> Step:
     """The step that packs rkt. Its output: the program `rkt`."""
     return Step(
-        name=NAME,
+        task=NAME,
         label="RKT",
         summary="pack rkt and the libraries that it imports into one file",
         run=_run,
-        files=tuple(config.srcdir / name for name in (_PACKAGE, *_SHARED, "requirements/build.txt")),
-        params={"defaults": json.dumps(_defaults(config), sort_keys=True), "python": sys.implementation.cache_tag},
-        code=("builder.components.rkt", "builder.components.launcher", "builder.components.bytecode"),
+        files=(*own_sources(config.srcdir).values(), config.srcdir / "requirements/build.txt"),
+        params={"python": sys.implementation.cache_tag},
+        reads=("default_stage1.name", "default_stage1.version", "default_stage1.location", "install.images_directory"),
     )
 
 
 def _defaults(config: BuildConfig) -> dict[str, str]:
     """What `stage0.images.stage1_image.Defaults` reads."""
     return {
-        "stage1_name": config.default_stage1_name,
-        "stage1_version": config.default_stage1_version,
-        "stage1_location": config.default_stage1_location,
-        "images_directory": config.images_directory,
+        "stage1_name": config.default_stage1.name,
+        "stage1_version": config.default_stage1.version,
+        "stage1_location": config.default_stage1.location or "",
+        "images_directory": config.install.images_directory,
     }
 
 
@@ -75,7 +74,6 @@ def _run(context: StepContext) -> None:
     files = {
         **libraries,
         **own,
-        **dict(_data_files(context.config.srcdir)),
         "__main__.py": generated / "main.py",
         _DEFAULTS: generated / "defaults.json",
     }
@@ -90,26 +88,9 @@ def _run(context: StepContext) -> None:
 
 
 def own_sources(srcdir: Path) -> dict[str, Path]:
-    """The modules of stage0, and those of the builder that they import, by their names in the archive."""
-    package = srcdir / _PACKAGE
-    sources = {str(path.relative_to(srcdir)): path for path in sorted(package.rglob("*.py"))}
-    pending = [module for line in imports_of(package) for module in _candidates(line)]
-    while pending:
-        path = _module_file(srcdir, pending.pop())
-        if path is not None and str(path.relative_to(srcdir)) not in sources:
-            sources[str(path.relative_to(srcdir))] = path
-            pending += list(_imported(path))
-    for name in [name for name in sources if name.startswith(_SHARED)]:
-        for parent in list(PurePosixPath(name).parents)[:-1]:
-            sources[f"{parent}/__init__.py"] = srcdir / parent / "__init__.py"
-    return sources
-
-
-def _candidates(line: str) -> Iterator[str]:
-    """The modules that one line of `imports_of` may mean: `from package import name` may import a module."""
-    module, *names = line.split()
-    yield module
-    yield from (f"{module}.{name}" for name in names)
+    """The modules and data files of rkt, by their names in the archive: all of stage0, and what it shares."""
+    files = (path for package in _PACKAGES for path in (srcdir / package).rglob("*") if path.suffix in (".py", ".json"))
+    return {str(path.relative_to(srcdir)): path for path in sorted(files) if "__pycache__" not in path.parts}
 
 
 def _imported(path: Path) -> Iterator[str]:
@@ -119,29 +100,14 @@ def _imported(path: Path) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module is not None and not node.level:
             yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def _module_file(srcdir: Path, module: str) -> Path | None:
-    """The file of a module of the builder; None for a module of somebody else."""
-    if module.partition(".")[0] not in _SHARED:
-        return None
-    path = srcdir / module.replace(".", "/")
-    found = (path.with_suffix(".py"), path / "__init__.py")
-    return next((file for file in found if file.is_file()), None)
-
-
-def _data_files(srcdir: Path) -> Iterator[tuple[str, Path]]:
-    for path in sorted((srcdir / _PACKAGE).rglob("*.json")):
-        yield str(path.relative_to(srcdir)), path
 
 
 def _library_files(own: dict[str, Path]) -> dict[str, Path]:
     """Modules, data and licenses of the distributions that the sources import, and of those that these require."""
     from importlib import metadata
 
-    wanted = {module.partition(".")[0] for path in own.values() for module in _imported(path)}
-    wanted -= sys.stdlib_module_names | {_PACKAGE, *_SHARED} | _COMPILED
+    wanted = {module.partition(".")[0] for path in own.values() if path.suffix == ".py" for module in _imported(path)}
+    wanted -= sys.stdlib_module_names | set(_PACKAGES) | _COMPILED
     providers = metadata.packages_distributions()
     pending = []
     for module in sorted(wanted):

@@ -16,7 +16,7 @@ from pathlib import Path
 from builder.configure import arguments, host_checks, resolve_machine, signing_key, venv
 from builder.configure.resolve import Resolution, resolve
 from builder.configure.summary import Outcome, summary
-from builder.model import architecture
+from builder.model.architecture_files import all_architectures
 from builder.model.config import BuildConfig
 from builder.model.requirement import Requirement
 from common import process
@@ -64,16 +64,16 @@ def configure(asked: arguments.Arguments, srcdir: Path) -> BuildConfig:
     """Make a build directory ready for `make`. Raises `UserError`; the record is written when everything is checked."""
     report = _silent if asked["quiet"] else _report
     notes = arguments.Notes()
-    resolution = resolve(asked, srcdir, notes, resolve_machine.answers)
+    resolution = resolve(asked, srcdir, notes, resolve_machine.repository_answers)
     for warning in notes.warnings:
         print(f"configure: warning: {warning}", file=sys.stderr)
     config, tests_reason = _check_machine(resolution, asked, report)
     _make_directories(config)
-    made = venv.ensure(srcdir, config.builddir, config.cache_dir, offline=config.offline)
+    made = venv.ensure(srcdir, config.builddir, config.cache.directory, offline=config.downloads.offline)
     report(f"checking for the pinned Python packages... {'installed' if made else 'yes'}")
-    if config.signing_key not in ("", "none"):
-        user_id = signing_key.check(config.builddir, config.signing_key, config.gnupg_home)
-        report(f"checking for secret key {config.signing_key}... {user_id}")
+    if config.signing.fingerprint is not None:
+        user_id = signing_key.check(config.builddir, config.signing.fingerprint, config.signing.gnupg_home)
+        report(f"checking for secret key {config.signing.fingerprint}... {user_id}")
     changed = config.save()
     _write_status(config)
     is_last = _write_last(config)
@@ -102,7 +102,7 @@ def _check_machine(
     purposes = resolution.purposes | ({"functional tests"} if tests else set())
     wanted = [*host_checks.needed(host_checks.table(), purposes), *resolution.requirements]
     if tests:
-        wanted += [item for one in architecture.known() if one.is_foreign for item in one.requirements]
+        wanted += [item for machine in all_architectures() if machine.is_foreign for item in machine.requirements]
     absent = host_checks.missing(list({item.label: item for item in wanted}.values()), report)
     if absent and asked["install-deps"]:
         host_checks.install(absent, report)
@@ -128,8 +128,8 @@ def _refuse(absent: Sequence[Requirement]) -> None:
         raise host_checks.describe(absent)
 
 
-def _check_launcher(launcher: str, report: host_checks.Report) -> None:
-    if launcher in ("", "ccache"):
+def _check_launcher(launcher: str | None, report: host_checks.Report) -> None:
+    if launcher in (None, "ccache"):
         return
     found = shutil.which(launcher)
     report(f"checking for {launcher}... {found or 'no'}")
@@ -140,7 +140,7 @@ def _check_launcher(launcher: str, report: host_checks.Report) -> None:
 
 
 def _make_directories(config: BuildConfig) -> None:
-    for folder, option in ((config.cache_dir, "--with-cache-dir"), (config.builddir, "--builddir")):
+    for folder, option in ((config.cache.directory, "--with-cache-dir"), (config.builddir, "--builddir")):
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if not os.access(folder, os.W_OK):

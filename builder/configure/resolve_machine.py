@@ -8,13 +8,14 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from builder.configure.arguments import Arguments, Notes
 from builder.model import kernel_version, prebuilt_lkvm
 from builder.model.architecture import Architecture
+from builder.model.config import BuildConfig, Hypervisor, KernelOptions, LkvmOptions, Provision, QemuOptions
 from common import process
 from common.errors import UserError
 from common.files import is_url
@@ -35,7 +36,7 @@ KVM_OPTIONS = (
     "stage1-qemu-src",
 )
 
-_HYPERVISORS = ("lkvm", "qemu")
+_HYPERVISORS = tuple(hypervisor.value for hypervisor in Hypervisor)
 _ANSWER_SECONDS = 10
 _URL_VERSION = re.compile(r"/linux-(\d+(?:\.\d+){1,2})\.tar\.(?:xz|gz)$")
 _PIN = "#sha256="
@@ -50,65 +51,47 @@ Probe = Callable[[str], bool]
 
 
 @dataclass(frozen=True)
-class Kernel:
-    """Where the kernel comes from; see the fields `kernel` and `kernel_*` of `BuildConfig`."""
+class MachineChoice:
+    """The parts of `BuildConfig` that are about virtual machines."""
 
-    kind: str = "build"
-    src: str = ""
-    versions: tuple[str, ...] = ()
-    versions_asked: bool = False
-    fragments: tuple[Path, ...] = ()
-    image: str = ""
-    modules: str = ""
-
-
-@dataclass(frozen=True)
-class Qemu:
-    """Where qemu comes from; see the fields `qemu` and `qemu_src` of `BuildConfig`."""
-
-    kind: str = "prebuilt"
-    src: str = ""
-
-
-@dataclass(frozen=True)
-class KvmChoice:
-    """The part of `BuildConfig` that is about the kvm flavor; see the fields of the same names there."""
-
-    hypervisors: tuple[str, ...] = ()
+    hypervisors: tuple[Hypervisor, ...] = ()
     hypervisors_reason: str = ""
-    kernel: Kernel = Kernel()
-    lkvm_program: str = ""
-    lkvm_src: str = ""
-    lkvm_revision: str = ""
-    qemu: Qemu = Qemu()
+    kernel: KernelOptions = field(default_factory=KernelOptions)
+    lkvm: LkvmOptions = field(default_factory=LkvmOptions)
+    qemu: QemuOptions = field(default_factory=QemuOptions)
 
-    @property
-    def purposes(self) -> frozenset[str]:
-        """What these choices need on this machine, in the words of requirements.toml."""
-        purposes = set()
-        if self.kernel.kind == "build":
-            purposes.add("kernel")
-        if self.lkvm_src:
-            purposes.add("lkvm")
-        if self.qemu.kind == "build":
-            purposes |= {"qemu source", "source package"}
-        if is_url(self.lkvm_src) or _is_checkout(self.lkvm_src) or _is_checkout(self.kernel.src):
-            purposes.add("git source")
-        return frozenset(purposes)
+    @classmethod
+    def of(cls, config: BuildConfig) -> MachineChoice:
+        """The choice in a finished record."""
+        stage1 = config.stage1
+        return cls(stage1.hypervisors, stage1.hypervisors_reason, config.kernel, config.lkvm, config.qemu)
 
     @property
     def checks_signature(self) -> bool:
-        """A kernel's source is downloaded and has no digest to check but the signed ones of kernel.org."""
-        if self.kernel.src:
-            return is_url(self.kernel.src) and _PIN not in self.kernel.src
+        """Whether the source of a kernel is downloaded and has no digest to check but the signed ones of kernel.org."""
+        if self.kernel.source:
+            return is_url(self.kernel.source) and _PIN not in self.kernel.source
         return any(map(kernel_version.is_full, self.kernel.versions))
+
+
+def purposes(config: BuildConfig) -> frozenset[str]:
+    """What virtual machines need on this machine, in the words of requirements.toml."""
+    lkvm, kernel = config.lkvm.source or "", config.kernel.source or ""
+    wanted = {
+        "kernel": config.kernel.provision is Provision.BUILD,
+        "lkvm": bool(lkvm),
+        "qemu source": config.qemu.provision is Provision.BUILD,
+        "source package": config.qemu.provision is Provision.BUILD,
+        "git source": is_url(lkvm) or _is_checkout(lkvm) or _is_checkout(kernel),
+    }
+    return frozenset(purpose for purpose, is_wanted in wanted.items() if is_wanted)
 
 
 def _is_checkout(source: str) -> bool:
     return source.startswith("/") and (Path(source) / ".git").exists()
 
 
-def answers(repository: str) -> bool:
+def repository_answers(repository: str) -> bool:
     """Say whether a git repository answers within ten seconds."""
     if shutil.which("git") is None:
         return False
@@ -123,62 +106,69 @@ def answers(repository: str) -> bool:
 
 
 def resolve(
-    arguments: Arguments, notes: Notes, probe: Probe = answers, architectures: Sequence[Architecture] = ()
-) -> KvmChoice:
-    """Decide what the kvm flavor is built from. Raises `UserError` for a source that is not there."""
+    arguments: Arguments, notes: Notes, probe: Probe, architectures: Sequence[Architecture] | None
+) -> MachineChoice:
+    """Decide what virtual machines are built from; `architectures` is None where no flavor has one.
+
+    Raises `UserError` for a source that is not there.
+    """
+    if architectures is None:
+        for name in KVM_OPTIONS:
+            notes.ignore(arguments, name, "no flavor with a virtual machine is built")
+        return MachineChoice()
     program = arguments["stage1-lkvm"]
     source = "" if program else _lkvm_source(arguments)
-    without_lkvm = [one.name for one in architectures if "lkvm" not in one.hypervisors]
+    without_lkvm = [machine.name for machine in architectures if Hypervisor.LKVM not in machine.hypervisors]
     hypervisors, reason = _hypervisors(arguments, program, source, probe, without_lkvm)
     kernel = _kernel(arguments, notes, hypervisors)
-    choice = replace(_lkvm(arguments, notes, hypervisors, reason, kernel), qemu=_qemu(arguments, notes, hypervisors))
-    for one in architectures:
-        _check_architecture(one, choice)
+    lkvm = _lkvm(arguments, notes, hypervisors, source)
+    choice = MachineChoice(hypervisors, reason, kernel, lkvm, _qemu(arguments, notes, hypervisors))
+    for machine in architectures:
+        _check_architecture(machine, choice)
     return choice
 
 
-def _check_architecture(one: Architecture, choice: KvmChoice) -> None:
+def _check_architecture(machine: Architecture, choice: MachineChoice) -> None:
     """Refuse what is made on and for this machine, or for PCs, alone."""
-    if choice.kernel.kind == "prebuilt" and "bzImage" not in one.kernel_images:
-        raise UserError(f"a prebuilt kernel for {one.name} is not possible", hint="leave out --with-stage1-kernel")
-    if choice.qemu.kind == "build" and (one.is_foreign or one.qemu["program"] != "qemu-system-x86_64"):
-        raise UserError(f"qemu is not compiled for {one.name} here", hint="leave out --with-stage1-qemu=build")
-    if one.is_foreign and (choice.kernel.image or ("lkvm" in choice.hypervisors and "lkvm" in one.hypervisors)):
-        raise UserError(f"lkvm and kernels of one's own are not taken for {one.name} here", hint="build there")
+    if choice.kernel.provision is Provision.PREBUILT and "bzImage" not in machine.kernel_images:
+        raise UserError(f"a prebuilt kernel for {machine.name} is not possible", hint="leave out --with-stage1-kernel")
+    is_pc = machine.qemu["program"] == "qemu-system-x86_64"
+    if choice.qemu.provision is Provision.BUILD and (machine.is_foreign or not is_pc):
+        raise UserError(f"qemu is not compiled for {machine.name} here", hint="leave out --with-stage1-qemu=build")
+    has_lkvm = Hypervisor.LKVM in choice.hypervisors and Hypervisor.LKVM in machine.hypervisors
+    if machine.is_foreign and (choice.kernel.image or has_lkvm):
+        raise UserError(f"lkvm and kernels of one's own are not taken for {machine.name} here", hint="build there")
 
 
-def _qemu(arguments: Arguments, notes: Notes, hypervisors: Collection[str]) -> Qemu:
-    kind, src = arguments["stage1-qemu"], arguments["stage1-qemu-src"]
-    if "qemu" not in hypervisors:
+def _qemu(arguments: Arguments, notes: Notes, hypervisors: Collection[str]) -> QemuOptions:
+    provision, source = Provision(arguments["stage1-qemu"]), arguments["stage1-qemu-src"]
+    if Hypervisor.QEMU not in hypervisors:
         for name in ("stage1-qemu", "stage1-qemu-src"):
             notes.ignore(arguments, name, "no image has qemu")
-        return Qemu()
-    if kind == "prebuilt":
+        return QemuOptions()
+    if provision is Provision.PREBUILT:
         notes.ignore(arguments, "stage1-qemu-src", "qemu is prebuilt")
-        return Qemu()
-    if src == "debian":
-        return Qemu(kind)
-    if is_url(src) and _PIN not in src:
-        raise UserError(f"{src}: not pinned", hint=f"write {src}{_PIN}DIGEST")
-    if not is_url(src) and not Path(src).exists():
-        raise UserError(f"source of qemu {src} does not exist", hint="see --with-stage1-qemu-src")
-    return Qemu(kind, src)
+        return QemuOptions()
+    if source == "debian":
+        return QemuOptions(provision)
+    if is_url(source) and _PIN not in source:
+        raise UserError(f"{source}: not pinned", hint=f"write {source}{_PIN}DIGEST")
+    if not is_url(source) and not Path(source).exists():
+        raise UserError(f"source of qemu {source} does not exist", hint="see --with-stage1-qemu-src")
+    return QemuOptions(provision, source)
 
 
-def _lkvm(arguments: Arguments, notes: Notes, hypervisors: tuple[str, ...], reason: str, kernel: Kernel) -> KvmChoice:
+def _lkvm(arguments: Arguments, notes: Notes, hypervisors: Collection[str], source: str) -> LkvmOptions:
     program = arguments["stage1-lkvm"]
-    source = "" if program else _lkvm_source(arguments)
-    if "lkvm" in hypervisors and program:
-        _check_lkvm_program(arguments, notes, Path(program))
-        return KvmChoice(hypervisors, reason, kernel, program)
-    lkvm_src, lkvm_revision = "", ""
-    if "lkvm" in hypervisors:
-        lkvm_src = source or LKVM_REPOSITORY
-        lkvm_revision = _lkvm_revision(arguments, notes, lkvm_src)
-    else:
+    if Hypervisor.LKVM not in hypervisors:
         for name in ("stage1-lkvm", "stage1-lkvm-src", "stage1-lkvm-revision"):
             notes.ignore(arguments, name, "no image has lkvm")
-    return KvmChoice(hypervisors, reason, kernel, "", lkvm_src, lkvm_revision)
+        return LkvmOptions()
+    if program:
+        _check_lkvm_program(arguments, notes, Path(program))
+        return LkvmOptions(program=Path(program))
+    location = source or LKVM_REPOSITORY
+    return LkvmOptions(source=location, revision=_lkvm_revision(arguments, notes, location))
 
 
 def _check_lkvm_program(arguments: Arguments, notes: Notes, program: Path) -> None:
@@ -205,23 +195,24 @@ def split_list(option: str, text: str, known: Collection[str], kind: str, offer:
 
 def _hypervisors(
     arguments: Arguments, program: str, source: str, probe: Probe, without_lkvm: Sequence[str]
-) -> tuple[tuple[str, ...], str]:
+) -> tuple[tuple[Hypervisor, ...], str]:
     """The hypervisors, and why these. `without_lkvm` are architectures that lkvm is not built for."""
     asked = arguments["stage1-kvm-hypervisors"]
     if asked != "auto":
-        return split_list("--with-stage1-kvm-hypervisors", asked, _HYPERVISORS, "hypervisor", _HYPERVISORS), "as asked"
+        names = split_list("--with-stage1-kvm-hypervisors", asked, _HYPERVISORS, "hypervisor", _HYPERVISORS)
+        return tuple(map(Hypervisor, names)), "as asked"
     if without_lkvm:
-        return ("qemu",), f"lkvm is not built for {without_lkvm[0]}"
+        return (Hypervisor.QEMU,), f"lkvm is not built for {without_lkvm[0]}"
     if program:
-        return ("lkvm",), "lkvm is given"
+        return (Hypervisor.LKVM,), "lkvm is given"
     if source:
-        return ("lkvm",), "the source of lkvm is given"
+        return (Hypervisor.LKVM,), "the source of lkvm is given"
     if arguments["offline"]:
-        return ("qemu",), "offline, and no source of lkvm is given"
+        return (Hypervisor.QEMU,), "offline, and no source of lkvm is given"
     host = urlsplit(LKVM_REPOSITORY).hostname
     if probe(LKVM_REPOSITORY):
-        return ("lkvm",), f"its repository at {host} answers"
-    return ("qemu",), f"no source of lkvm is given, and its repository at {host} does not answer"
+        return (Hypervisor.LKVM,), f"its repository at {host} answers"
+    return (Hypervisor.QEMU,), f"no source of lkvm is given, and its repository at {host} does not answer"
 
 
 def _lkvm_source(arguments: Arguments) -> str:
@@ -242,10 +233,10 @@ def _lkvm_source(arguments: Arguments) -> str:
     return source
 
 
-def _lkvm_revision(arguments: Arguments, notes: Notes, source: str) -> str:
+def _lkvm_revision(arguments: Arguments, notes: Notes, source: str) -> str | None:
     if not is_url(source):
         notes.ignore(arguments, "stage1-lkvm-revision", "the source of lkvm is a directory or tarball")
-        return ""
+        return None
     revision = arguments["stage1-lkvm-revision"]
     if not _COMMIT.fullmatch(revision):
         raise UserError(
@@ -255,9 +246,9 @@ def _lkvm_revision(arguments: Arguments, notes: Notes, source: str) -> str:
     return revision
 
 
-def _kernel(arguments: Arguments, notes: Notes, hypervisors: tuple[str, ...]) -> Kernel:
+def _kernel(arguments: Arguments, notes: Notes, hypervisors: Collection[str]) -> KernelOptions:
     image, modules = arguments["stage1-kernel-image"], arguments["stage1-kernel-modules"]
-    if arguments["stage1-kernel"] == "prebuilt":
+    if Provision(arguments["stage1-kernel"]) is Provision.PREBUILT:
         for name in ("stage1-kernel-src", "stage1-kernel-version", "stage1-kernel-config"):
             notes.ignore(arguments, name, "the kernel is prebuilt")
         if modules and not image:
@@ -269,7 +260,9 @@ def _kernel(arguments: Arguments, notes: Notes, hypervisors: tuple[str, ...]) ->
             _check_kernel_image(Path(image), hypervisors)
         if modules and not Path(modules).is_dir():
             raise UserError(f"modules of the kernel {modules}: no such folder", hint="see --with-stage1-kernel-modules")
-        return Kernel("prebuilt", image=image, modules=modules)
+        return KernelOptions(
+            Provision.PREBUILT, image=Path(image) if image else None, modules=Path(modules) if modules else None
+        )
     if image or modules:
         raise UserError(
             "--with-stage1-kernel-image and -modules are about a prebuilt kernel",
@@ -281,7 +274,7 @@ def _kernel(arguments: Arguments, notes: Notes, hypervisors: tuple[str, ...]) ->
             raise UserError(f"kernel fragment {fragment} does not exist", hint="see --with-stage1-kernel-config")
     source, versions = _kernel_source(arguments, notes)
     asked = arguments.given("stage1-kernel-version") or arguments["stage1-kernel-src"] != "auto"
-    return Kernel(src=source, versions=versions, versions_asked=asked, fragments=fragments)
+    return KernelOptions(source=source or None, versions=versions, versions_asked=asked, fragments=fragments)
 
 
 def _check_kernel_image(path: Path, hypervisors: Collection[str]) -> None:
@@ -291,7 +284,7 @@ def _check_kernel_image(path: Path, hypervisors: Collection[str]) -> None:
     with path.open("rb") as stream:
         start = stream.read(_HEADER_END)
     if start.startswith(b"\x7fELF"):
-        if "lkvm" in hypervisors:
+        if Hypervisor.LKVM in hypervisors:
             raise UserError(f"{path} is a vmlinux, and lkvm boots only a bzImage", hint="name the file vmlinuz")
     elif start[_HEADER:] != b"HdrS":
         raise UserError(

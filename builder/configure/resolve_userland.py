@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from builder.configure.arguments import Arguments, Notes
 from builder.model.architecture import Architecture
+from builder.model.config import BuildConfig, UserlandOptions
 from builder.model.flavor import Flavor
-from builder.model.userland_origin import Origin, origin_for
+from builder.model.userland_origin import Origin, origin_for, origin_of
 from common.errors import UserError
 from common.files import is_url
 
@@ -25,51 +25,47 @@ _LEAST = 249
 """The systemd that learned what the units of this project say (OnSuccess=)."""
 
 
-@dataclass(frozen=True)
-class UserlandChoice:
-    """The part of `BuildConfig` that is about it; see the fields of the same names there."""
-
-    systemd_src: str = ""
-    systemd_revision: str = ""
-    pxe_image: str = ""
-    pxe_systemd_version: str = ""
-    pxe_key: str = ""
-    origins: frozenset[Origin] = frozenset()
-
-    @property
-    def purposes(self) -> frozenset[str]:
-        """What these choices need on this machine, in the words of requirements.toml."""
-        of_git = is_url(self.systemd_src) or _has_git(self.systemd_src)
-        wanted = {
-            "systemd source": Origin.SRC in self.origins,
-            "source package": Origin.SRC in self.origins and not self.systemd_src,
-            "git source": Origin.SRC in self.origins and of_git,
-            "PXE image": bool(self.pxe_image),
-            "PXE signature": is_url(self.pxe_image),
-            "host userland": Origin.HOST in self.origins,
-        }
-        return frozenset(purpose for purpose, is_wanted in wanted.items() if is_wanted)
-
-
-def resolve(arguments: Arguments, notes: Notes, flavors: Iterable[Flavor]) -> UserlandChoice:
+def resolve(arguments: Arguments, notes: Notes, flavors: Iterable[Flavor]) -> UserlandOptions:
     """Decide what the userlands of the flavors are made of. Raises `UserError` for what contradicts or is not there."""
     pxe_image, version, key = _pxe_image(arguments, notes)
-    origins = {origin_for(pxe_image, one) for one in flavors}
+    origins = {origin_for(pxe_image or None, flavor) for flavor in flavors}
     if Origin.COREOS not in origins:
         for name in (_PATH, _PATH_VERSION, _URL, _KEY):
             notes.ignore(arguments, name, "no flavor that is built takes its userland from it")
         pxe_image = version = key = ""
-    src, revision = _systemd(arguments, notes, origins)
-    return UserlandChoice(src, revision, pxe_image, version, key, frozenset(origins))
+    source, revision = _systemd(arguments, notes, origins)
+    return UserlandOptions(
+        systemd_source=source or None,
+        systemd_revision=revision or None,
+        pxe_image=pxe_image or None,
+        pxe_systemd_version=version or None,
+        pxe_key=Path(key) if key else None,
+    )
 
 
-def check_architectures(choice: UserlandChoice, architectures: Iterable[Architecture]) -> None:
+def purposes(config: BuildConfig, flavors: Iterable[Flavor]) -> frozenset[str]:
+    """What the userlands need on this machine, in the words of requirements.toml."""
+    origins = {origin_of(config, flavor) for flavor in flavors}
+    systemd, pxe_image = config.userland.systemd_source or "", config.userland.pxe_image or ""
+    compiled = Origin.SRC in origins
+    wanted = {
+        "systemd source": compiled,
+        "source package": compiled and not systemd,
+        "git source": compiled and (is_url(systemd) or _has_git(systemd)),
+        "PXE image": bool(pxe_image),
+        "PXE signature": is_url(pxe_image),
+        "host userland": Origin.HOST in origins,
+    }
+    return frozenset(purpose for purpose, is_wanted in wanted.items() if is_wanted)
+
+
+def check_architectures(origins: Collection[Origin], architectures: Iterable[Architecture]) -> None:
     """Refuse origins that have programs of one architecture. Raises `UserError`."""
-    for one in architectures:
-        for origin in sorted(choice.origins - {Origin.DEBIAN}, key=lambda origin: origin.value):
-            if one.is_foreign:
+    for machine in architectures:
+        for origin in sorted(set(origins) - {Origin.DEBIAN}, key=lambda origin: origin.value):
+            if machine.is_foreign:
                 raise UserError(
-                    f"a userland of {origin.value} has programs of this machine's architecture, not of {one.name}",
+                    f"a userland of {origin.value} has programs of this machine's architecture, not of {machine.name}",
                     hint="leave the flavor out, or the architecture",
                 )
 

@@ -9,7 +9,8 @@ import shlex
 from dataclasses import dataclass
 
 from builder.model import kernel_version
-from builder.model.config import BuildConfig
+from builder.model.architecture_files import load_architecture
+from builder.model.config import BuildConfig, Hypervisor, Provision, Signer
 from builder.model.flavor import Flavors
 from builder.model.variants import variants, versions_of
 
@@ -32,16 +33,16 @@ def summary(config: BuildConfig, outcome: Outcome) -> str:
     """The text, with one fact a line."""
     rows = [
         ("images", _images(config)),
-        ("version", f"{config.flavors_version} ({', '.join(config.architectures)})"),
-        ("default stage1", f"{config.default_stage1_name}:{config.default_stage1_version}"),
+        ("version", f"{config.stage1.version} ({', '.join(config.stage1.architectures)})"),
+        ("default stage1", f"{config.default_stage1.name}:{config.default_stage1.version}"),
         *_source_rows(config),
         ("signature", _signature(config)),
         ("compiler", " ".join(filter(None, (config.compiler_launcher, outcome.compiler)))),
-        ("network", "not used" if config.offline else "used for what is not in the cache"),
+        ("network", "not used" if config.downloads.offline else "used for what is not in the cache"),
         ("functional tests", "yes" if config.functional_tests else f"no ({outcome.tests_reason})"),
         ("build directory", str(config.builddir)),
-        ("cache", str(config.cache_dir)),
-        ("installs into", config.images_directory),
+        ("cache", str(config.cache.directory)),
+        ("installs into", config.install.images_directory),
     ]
     if config.ignored:
         rows.append(("without effect", " ".join(config.ignored)))
@@ -56,49 +57,55 @@ def summary(config: BuildConfig, outcome: Outcome) -> str:
 
 def image_names(config: BuildConfig) -> tuple[str, ...]:
     """File names of the images that will be built, without the links to them."""
-    flavors = Flavors.of(config.srcdir, config.flavors_path).load_all(config.flavors)
-    return tuple(variant.file for flavor in flavors for variant in variants(config, flavor))
+    flavors = Flavors.of(config.srcdir, config.stage1.flavors_path).load_all(config.stage1.flavors)
+    return tuple(
+        variant.file
+        for flavor in flavors
+        for variant in variants(config, load_architecture(config.stage1.architectures[0]), flavor)
+    )
 
 
 def _images(config: BuildConfig) -> str:
-    if not config.flavors:
+    if not config.stage1.flavors:
         return "none"
-    return f"{', '.join(image_names(config))} ({config.aci_compression})"
+    return f"{', '.join(image_names(config))} ({config.stage1.compression.value})"
 
 
 def _source_rows(config: BuildConfig) -> list[tuple[str, str]]:
-    origin = config.debian_mirror or "the host's apt sources"
-    userland = ("userland", f"Debian {config.debian_suite} from {origin}")
-    if config.pxe_image:
-        userland = ("userland", f"{config.pxe_image}, and {userland[1]}")
-    if not config.hypervisors:
-        return [userland] if config.flavors else []
+    origin = config.debian.mirror or "the host's apt sources"
+    userland = ("userland", f"Debian {config.debian.suite} from {origin}")
+    if config.userland.pxe_image:
+        userland = ("userland", f"{config.userland.pxe_image}, and {userland[1]}")
+    if not config.stage1.hypervisors:
+        return [userland] if config.stage1.flavors else []
     rows = [
-        ("hypervisors", f"{', '.join(config.hypervisors)} ({config.hypervisors_reason})"),
+        ("hypervisors", f"{', '.join(config.stage1.hypervisors)} ({config.stage1.hypervisors_reason})"),
         ("kernel", _kernel(config)),
     ]
-    if config.kernel_fragments:
-        rows.append(("kernel fragments", ", ".join(str(path) for path in config.kernel_fragments)))
-    if config.lkvm_program:
-        rows.append(("lkvm", f"prebuilt, {config.lkvm_program}"))
-    if "qemu" in config.hypervisors:
-        origin_of_qemu = config.qemu_src or f"Debian {config.debian_suite}"
-        rows.append(("qemu", f"{'compiled' if config.qemu == 'build' else 'prebuilt'}, from {origin_of_qemu}"))
-    if config.lkvm_src:
-        revision = f" at {config.lkvm_revision}" if config.lkvm_revision else ""
-        rows.append(("lkvm", f"{config.lkvm_src}{revision}"))
+    if config.kernel.fragments:
+        rows.append(("kernel fragments", ", ".join(str(path) for path in config.kernel.fragments)))
+    if config.lkvm.program:
+        rows.append(("lkvm", f"prebuilt, {config.lkvm.program}"))
+    if Hypervisor.QEMU in config.stage1.hypervisors:
+        origin_of_qemu = config.qemu.source or f"Debian {config.debian.suite}"
+        rows.append(
+            ("qemu", f"{'compiled' if config.qemu.provision is Provision.BUILD else 'prebuilt'}, from {origin_of_qemu}")
+        )
+    if config.lkvm.source:
+        revision = f" at {config.lkvm.revision}" if config.lkvm.revision else ""
+        rows.append(("lkvm", f"{config.lkvm.source}{revision}"))
     return [*rows, userland]
 
 
 def _kernel(config: BuildConfig) -> str:
-    if config.kernel == "prebuilt":
-        if not config.kernel_image:
+    if config.kernel.provision is Provision.PREBUILT:
+        if not config.kernel.image:
             return "prebuilt, of Debian's linux-image package, with an initramfs"
-        initramfs = f", with an initramfs of {config.kernel_modules}" if config.kernel_modules else ", without modules"
-        return f"prebuilt, {config.kernel_image}{initramfs}"
-    if config.kernel_src:
-        return " ".join(["Linux", *config.kernel_versions, "from", config.kernel_src])
-    flavors = Flavors.of(config.srcdir, config.flavors_path).load_all(config.flavors)
+        initramfs = f", with an initramfs of {config.kernel.modules}" if config.kernel.modules else ", without modules"
+        return f"prebuilt, {config.kernel.image}{initramfs}"
+    if config.kernel.source:
+        return " ".join(["Linux", *config.kernel.versions, "from", config.kernel.source])
+    flavors = Flavors.of(config.srcdir, config.stage1.flavors_path).load_all(config.stage1.flavors)
     versions = dict.fromkeys(version for flavor in flavors for version in versions_of(config, flavor))
     return "; ".join(f"Linux {version} from {_origin(version)}" for version in versions)
 
@@ -109,8 +116,8 @@ def _origin(version: str) -> str:
 
 
 def _signature(config: BuildConfig) -> str:
-    if config.signing_key == "none":
+    if config.signing.signer is Signer.NONE:
         return "none"
-    if not config.signing_key:
+    if config.signing.signer is Signer.DEVELOPMENT:
         return "by a DEVELOPMENT key that is made in the build directory (see --with-signing-key)"
-    return f"by {config.signing_key} in {config.gnupg_home or 'the GnuPG home of the user'}"
+    return f"by {config.signing.fingerprint} in {config.signing.gnupg_home or 'the GnuPG home of the user'}"

@@ -68,7 +68,7 @@ def ensure_more(config: BuildConfig, name: str) -> bool:
     wanted = _digest(requirements)
     if _read(stamp) == wanted:
         return False
-    _install(python(config.builddir), requirements, config.cache_dir, offline=config.offline)
+    _install(python(config.builddir), requirements, config.cache.directory, offline=config.downloads.offline)
     stamp.write_text(wanted)
     return True
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from builder.debian.apt import Apt, Package, check_file, place
 from builder.debian.apt_sources import KEYRING, backports_of, backports_suite, host_sources, mirror_sources
-from builder.engine.graph import Scope, Step, StepContext
-from builder.model.architecture import architecture
+from builder.engine.graph import MACHINE, Scope, Step, StepContext
+from builder.model.architecture import Architecture
 from builder.model.config import BuildConfig
 from builder.model.lock import RENEW, LockedPackage, locked_packages
 from common.errors import UserError
@@ -24,7 +24,7 @@ KERNEL_STEP = "debian-kernel"
 """A kernel that Debian compiled."""
 
 _RECORD = "packages.json"
-_CODE = ("builder.debian.package_steps", "builder.debian.apt", "builder.debian.apt_sources")
+_READS = (MACHINE, "debian.suite", "debian.mirror", "downloads.locked")
 
 
 def kernel_source_step(package: str) -> str:
@@ -32,22 +32,25 @@ def kernel_source_step(package: str) -> str:
     return f"debian-{package}"
 
 
-def kernel_source_steps(config: BuildConfig, package: str, *, backports: bool) -> Iterator[Step]:
+def kernel_source_steps(config: BuildConfig, machine: Architecture, package: str, *, backports: bool) -> Iterator[Step]:
     """The step that fetches the source of a kernel; one of the release's backports is resolved by itself before."""
     resolution = RESOLVE_STEP
     if backports:
-        step = resolve_step(config, [package], name=f"{RESOLVE_STEP}-{package}", backports=True)
-        resolution = step.name
+        step = resolve_step(config, machine, [package], task=f"{RESOLVE_STEP}-{package}", backports=True)
+        resolution = step.task
         yield step
-    yield download_step(kernel_source_step(package), [package], package, resolution=resolution, backports=backports)
+    yield download_step(
+        machine, kernel_source_step(package), [package], package, resolution=resolution, backports=backports
+    )
 
 
 def resolve_step(
     config: BuildConfig,
+    machine: Architecture,
     names: Iterable[str],
     metas: Iterable[str] = (),
     *,
-    name: str = RESOLVE_STEP,
+    task: str = RESOLVE_STEP,
     backports: bool = False,
 ) -> Step:
     """The step that decides on the version of each package, and of what `metas` stand for (see `Apt.resolve`).
@@ -58,27 +61,30 @@ def resolve_step(
     """
     wanted = sorted(set(names))
     return Step(
-        name=name,
+        task=task,
         label="APT",
-        summary=f"resolve {len(wanted)} packages of Debian {config.debian_suite}",
+        summary=f"resolve {len(wanted)} packages of Debian {config.debian.suite}",
         run=_resolve,
         params={
             "packages": list(wanted),
             "metas": [*sorted(metas)],
-            "suite": config.debian_suite,
-            "mirror": config.debian_mirror,
-            "arch": config.arch,
             "backports": backports,
-            "locked": config.locked,
         },
-        files=(Path(config.lock_file),) if config.locked else (),
-        code=_CODE,
+        files=(config.downloads.lock_file,) if config.downloads.locked else (),
+        reads=_READS,
+        machine=machine,
         scope=Scope.BUILD,
     )
 
 
 def download_step(
-    name: str, names: Iterable[str], what: str, *, resolution: str = RESOLVE_STEP, backports: bool = False
+    machine: Architecture,
+    task: str,
+    names: Iterable[str],
+    what: str,
+    *,
+    resolution: str = RESOLVE_STEP,
+    backports: bool = False,
 ) -> Step:
     """A step that fetches some of the packages of a resolution, by name or by what they stand for.
 
@@ -87,19 +93,20 @@ def download_step(
     """
     wanted = sorted(set(names))
     return Step(
-        name=name,
+        task=task,
         label="FETCH",
         summary=f"download {what}",
         run=_download,
         needs=(resolution,),
         params={"packages": list(wanted), "backports": backports},
-        code=_CODE,
+        reads=_READS,
+        machine=machine,
     )
 
 
 def suite_of(config: BuildConfig, step: Step) -> str:
     """The suite that the packages of a step come from: the release, or its backports."""
-    return backports_suite(config.debian_suite) if step.params["backports"] else config.debian_suite
+    return backports_suite(config.debian.suite) if step.params["backports"] else config.debian.suite
 
 
 def load_packages(directory: Path) -> tuple[Package, ...]:
@@ -118,17 +125,19 @@ def save_packages(directory: Path, packages: Iterable[Package], *, files: bool) 
 def _resolve(context: StepContext) -> None:
     config = context.config
     names, metas = _names(context), _names(context, "metas")
-    if config.locked:
-        architectures = (architecture(config.arch).debian, "all")
-        locked = locked_packages(Path(config.lock_file), suite_of(config, context.step), names, metas, architectures)
+    if config.downloads.locked:
+        architectures = (context.machine.debian, "all")
+        locked = locked_packages(
+            config.downloads.lock_file, suite_of(config, context.step), names, metas, architectures
+        )
         save_packages(context.output, map(_of_lock, locked), files=False)
         return
     key = " ".join([*names, *metas])
     kept = _state(context) / "resolutions" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-    if config.offline:
+    if config.downloads.offline:
         if not (kept / _RECORD).is_file():
             raise UserError(
-                f"offline, and the versions of the packages of Debian {config.debian_suite} were never resolved",
+                f"offline, and the versions of the packages of Debian {config.debian.suite} were never resolved",
                 hint="run make once without --offline",
             )
         packages = load_packages(kept)
@@ -152,10 +161,10 @@ def _download(context: StepContext) -> None:
     (resolution,) = context.inputs.values()
     resolved = load_packages(resolution)
     packages = [package for package in resolved if {package.name, package.stands_for} & wanted]
-    store = context.config.cache_dir / "downloads"
+    store = context.config.cache.directory / "downloads"
     store.mkdir(parents=True, exist_ok=True)
     missing = [package for package in packages if not check_file(store / package.sha256, package)]
-    if missing and context.config.offline:
+    if missing and context.config.downloads.offline:
         raise UserError(
             f"offline, and not in the cache: {', '.join(package.file for package in missing)}",
             hint="run make once without --offline",
@@ -170,7 +179,8 @@ def _download(context: StepContext) -> None:
 
 def _fetch(context: StepContext, missing: list[Package], store: Path) -> None:
     apt = _apt(context)
-    if context.config.locked:
+    is_locked = context.config.downloads.locked
+    if is_locked:
         apt.update()  # nothing was resolved
     total = sum(package.size for package in missing)
     done = 0
@@ -189,7 +199,9 @@ def _fetch(context: StepContext, missing: list[Package], store: Path) -> None:
         if not check_file(file, package):
             raise UserError(
                 f"{package.file}: what was downloaded is not what the resolution names (sha256 {package.sha256})",
-                hint=RENEW if context.config.locked else "run `mkstage1 refresh` to take the present versions",
+                hint=RENEW
+                if context.config.downloads.locked
+                else "run `mkstage1 refresh` to take the present versions",
             )
         place(file, store / package.sha256)
 
@@ -203,8 +215,8 @@ def _names(context: StepContext, kind: str = "packages") -> list[str]:
 def place_of(context: StepContext, kind: str, suite: str = "") -> Path:
     """The folder of the cache, below that of a kind, for packages of the suite, mirror and architecture in use."""
     config = context.config
-    key = "\n".join([suite or config.debian_suite, config.debian_mirror, config.arch])
-    return config.cache_dir / kind / hashlib.sha256(key.encode()).hexdigest()[:16]
+    key = "\n".join([suite or config.debian.suite, config.debian.mirror or "", context.machine.name])
+    return config.cache.directory / kind / hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
 def _state(context: StepContext) -> Path:
@@ -218,13 +230,13 @@ def _apt(context: StepContext) -> Apt:
 def apt_of(context: StepContext, *, backports: bool = False, sources: bool = False) -> Apt:
     """apt for the packages of the release, or of its backports, or for its source packages."""
     config = context.config
-    here = architecture(config.arch).debian
-    if config.debian_mirror:
-        found = mirror_sources(config.debian_mirror, config.debian_suite, KEYRING)
+    here = context.machine.debian
+    if config.debian.mirror:
+        found = mirror_sources(config.debian.mirror, config.debian.suite, KEYRING)
     else:
-        found = host_sources(config.debian_suite, here)
+        found = host_sources(config.debian.suite, here)
     if backports:
-        found = backports_of(found, config.debian_suite)
-    suite = backports_suite(config.debian_suite) if backports else config.debian_suite
+        found = backports_of(found, config.debian.suite)
+    suite = backports_suite(config.debian.suite) if backports else config.debian.suite
     state = place_of(context, "apt-sources" if sources else "apt", suite)
-    return Apt(state, found, here, context.execute, pinned=not config.debian_mirror, of_source=sources)
+    return Apt(state, found, here, context.execute, pinned=not config.debian.mirror, of_source=sources)

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 
 from builder.debian.apt import place
 from builder.debian.package_steps import apt_of, place_of
-from builder.engine.graph import Scope, Step, StepContext
+from builder.engine.graph import MACHINE, Scope, Step, StepContext
+from builder.model.architecture import Architecture
 from builder.model.config import BuildConfig
 from common.errors import UserError
 
 
-def step(config: BuildConfig, name: str, package: str) -> Step:
+def step(config: BuildConfig, machine: Architecture, task: str, package: str) -> Step:
     """The step that fetches the source of a package in the version that the release has now.
 
     It runs once in a build directory. Its output: the .dsc file and what that names.
     """
     return Step(
-        name=name,
+        task=task,
         label="FETCH",
-        summary=f"download the source of {package} of Debian {config.debian_suite}",
-        run=lambda context: _run(context, package),
-        params={"package": package, "suite": config.debian_suite, "mirror": config.debian_mirror},
-        code=("builder.debian.source_package", "builder.debian.apt", "builder.debian.apt_sources"),
+        summary=f"download the source of {package} of Debian {config.debian.suite}",
+        run=partial(_run, package),
+        params={"package": package},
+        reads=(MACHINE, "debian.suite", "debian.mirror"),
+        machine=machine,
         scope=Scope.BUILD,
     )
 
@@ -35,9 +38,9 @@ def unpack(context: StepContext, directory: Path, tree: Path) -> None:
     context.record("source_package", description.stem)
 
 
-def _run(context: StepContext, package: str) -> None:
+def _run(package: str, context: StepContext) -> None:
     kept = place_of(context, "source-packages") / package
-    if not context.config.offline:
+    if not context.config.downloads.offline:
         apt = apt_of(context, sources=True)
         apt.update()
         fetched = context.scratch / package

@@ -64,7 +64,7 @@ def epoch(environ: Mapping[str, str]) -> int:
 
 def fingerprinter(config: BuildConfig, cache: StatCache, seconds: int) -> Fingerprinter:
     """The fingerprints of a build directory; `seconds` is the build's epoch."""
-    return Fingerprinter(cache, srcdir=config.srcdir, code_root=_CODE_ROOT, epoch=seconds)
+    return Fingerprinter(cache, config, code_root=_CODE_ROOT, epoch=seconds)
 
 
 def build_steps(build: Build, graph: Graph, names: Iterable[str], jobs: int) -> bool:
@@ -78,7 +78,7 @@ def build_steps(build: Build, graph: Graph, names: Iterable[str], jobs: int) -> 
     wait = Waiter(build, "WAIT", "for another build in this directory, or for the cache to be cleaned")
     with (
         locked(config.builddir / ".lock", wait),
-        Store(config.cache_dir).in_use(wait),
+        Store(config.cache.directory).in_use(wait),
         Store(config.builddir).in_use(wait),
     ):
         cache = StatCache(config.builddir / STAT_CACHE_NAME)

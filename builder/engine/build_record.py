@@ -73,8 +73,8 @@ def write_report(
         "format": _FORMAT,
         "toolchain": VERSION,
         "version": config.version,
-        "architectures": list(config.architectures),
-        "flavors": list(config.flavors),
+        "architectures": list(config.stage1.architectures),
+        "flavors": list(config.stage1.flavors),
         "steps": {name: _step(outcome) for name, outcome in outcomes.items()},
         "cache_hits": len(outcomes) - len(ran),
         "seconds": round(seconds, 3),
@@ -88,7 +88,7 @@ def _step(outcome: Outcome) -> Json:
     record = outcome.entry.record
     return {
         "summary": outcome.step.summary,
-        "needs": list(dict.fromkeys(outcome.step.needs)),
+        "needs": list(dict.fromkeys(outcome.step.needed)),
         "cached": not outcome.ran,
         "seconds": record.seconds,
         "cpu_seconds": record.cpu_seconds,

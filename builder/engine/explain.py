@@ -40,7 +40,7 @@ def verdict_on(build: Build, graph: Graph, fingerprinter: Fingerprinter, state: 
     causes = [
         f"{other.step.name}: {reason}"
         for other in verdicts.values()
-        if other.would_run and other is not verdict and all(verdicts[need].entry for need in other.step.needs)
+        if other.would_run and other is not verdict and all(verdicts[need].entry for need in other.step.needed)
         for reason in other.reasons
     ]
     return replace(verdict, reasons=(*verdict.reasons, *causes))
@@ -51,8 +51,8 @@ def _judge(
 ) -> Verdict:
     last = state.steps.get(step.name, "")
     old = store.find(step.name, last) if last else None
-    digests = {need: entry.record.digest for need in step.needs if (entry := verdicts[need].entry)}
-    unknown = [need for need in step.needs if need not in digests]
+    digests = {need: entry.record.digest for need in step.needed if (entry := verdicts[need].entry)}
+    unknown = [need for need in step.needed if need not in digests]
     if unknown:
         # What does not come from those steps can be compared already: assume that their outputs stay the same.
         before = _needs_of(old)

@@ -10,13 +10,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from builder.engine.code import CodeIndex
 from builder.engine.digest import StatCache, TreeDigest
-from builder.engine.graph import Step
+from builder.engine.graph import MACHINE, Step
+from builder.model import record
+from builder.model.config import BuildConfig
+from builder.model.config_view import value_of
 from common.errors import UserError
 from common.process import run
 from common.progress import Json
 
-_FORMAT = 1
+_FORMAT = 2
 """Part of every fingerprint: raise it when what an entry means changes."""
 
 _LISTED = 2000
@@ -38,13 +42,13 @@ class Fingerprint:
 class Fingerprinter:
     """Computes the fingerprints of one build."""
 
-    def __init__(self, cache: StatCache, *, srcdir: Path, code_root: Path, epoch: int) -> None:
-        """`srcdir`: paths below it are named relative to it. `code_root`: directory of the packages in `Step.code`."""
+    def __init__(self, cache: StatCache, config: BuildConfig, *, code_root: Path, epoch: int) -> None:
+        """`code_root`: directory of the packages with the steps' functions."""
         self._cache = cache
-        self._srcdir = srcdir
-        self._code_root = code_root
+        self._config = config
+        self._srcdir = config.srcdir
+        self._code = CodeIndex(cache, code_root)
         self._epoch = epoch
-        self._code: dict[str, TreeDigest] = {}
 
     def compute(self, step: Step, needs: Mapping[str, str]) -> Fingerprint:
         """The fingerprint of a step; `needs` holds the output digest of each step that it needs.
@@ -60,11 +64,6 @@ class Fingerprinter:
                 raise UserError(f"step {step.name}: {error}", hint=error.hint) from error
             files.append([self._label(path), tree.digest])
             _list(listings, self._label(path), tree)
-        code: dict[str, Json] = {}
-        for name in step.code:
-            tree = self._code_digest(name)
-            code[name] = tree.digest
-            _list(listings, name, tree)
         components: dict[str, Json] = {
             "format": _FORMAT,
             "name": step.name,
@@ -73,7 +72,9 @@ class Fingerprinter:
             "files": files,
             "needs": dict(needs),
             "tools": {name: self._tool_version(name) for name in step.tools},
-            "code": code,
+            "code": dict(self._code.digests(step.run)),
+            "config": {name: record.as_json(value_of(self._config, name)) for name in step.reads if name != MACHINE},
+            "machine": record.as_json(step.machine) if MACHINE in step.reads else None,
         }
         text = json.dumps(components, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return Fingerprint(hashlib.sha256(text.encode()).hexdigest(), json.loads(text), listings)
@@ -81,14 +82,6 @@ class Fingerprinter:
     def _label(self, path: Path) -> str:
         """The name of a file in a fingerprint: the same for the same sources in another place."""
         return os.fspath(path.relative_to(self._srcdir)) if path.is_relative_to(self._srcdir) else path.name
-
-    def _code_digest(self, name: str) -> TreeDigest:
-        if name not in self._code:
-            path = self._code_root.joinpath(*name.split("."))
-            if not path.is_dir():
-                path = path.with_name(f"{path.name}.py")
-            self._code[name] = self._cache.tree(path)
-        return self._code[name]
 
     def _tool_version(self, program: str) -> str:
         path = shutil.which(program)
@@ -118,7 +111,7 @@ def differences(old: Fingerprint, new: Fingerprint) -> list[str]:
         if key == "files":
             lines += _file_differences(before, after, old.listings, new.listings)
         elif key == "code" and isinstance(before, dict) and isinstance(after, dict):
-            lines += _code_differences(before, after, old.listings, new.listings)
+            lines += [f"code {name} {change}" for name, change in _changes(before, after)]
         elif key == "needs" and isinstance(before, dict) and isinstance(after, dict):
             lines += [f"the output of {name} {change}" for name, change in _changes(before, after)]
         elif isinstance(before, dict) and isinstance(after, dict):
@@ -141,7 +134,7 @@ def _changes(before: Mapping[str, Json], after: Mapping[str, Json]) -> list[tupl
 
 
 def _value_differences(key: str, before: Mapping[str, Json], after: Mapping[str, Json]) -> list[str]:
-    singular = "tool " if key == "tools" else f"{key}."
+    singular = {"tools": "tool ", "config": "configuration "}.get(key, f"{key}.")
     lines = []
     for name, change in _changes(before, after):
         if change == "changed":
@@ -167,12 +160,6 @@ def _by_label(files: Json) -> dict[str, Json]:
         known = table.get(label)
         table[label] = [*known, pair[1]] if isinstance(known, list) else [pair[1]]
     return table
-
-
-def _code_differences(
-    before: Mapping[str, Json], after: Mapping[str, Json], old: Mapping[str, Json], new: Mapping[str, Json]
-) -> list[str]:
-    return _listed_changes("code", before, after, old, new)
 
 
 def _listed_changes(

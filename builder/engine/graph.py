@@ -10,9 +10,13 @@ from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
+from builder.model.architecture import Architecture
 from builder.model.config import BuildConfig
 from common.errors import UserError
 from common.progress import Json, Progress
+
+MACHINE = "machine"
+"""In `Step.reads`: the record of the architecture that the output is for."""
 
 
 class Scope(Enum):
@@ -28,26 +32,29 @@ class Scope(Enum):
 class Step:
     """One node of the build graph. `run` fills an empty directory; nothing else of what it does may last.
 
-    Its fingerprint is a SHA-256 over the name, `params`, the contents of `files`, the outputs of `needs`, the
-    versions of `tools`, the source text of `code`, and the build's epoch.
+    Its fingerprint is a SHA-256 over the name, `params`, the values of `reads`, the contents of `files`, the outputs
+    of `needs`, the versions of `tools`, the build's epoch, and the code of `run`: its module with all that this
+    imports (builder/engine/code.py).
     """
 
-    name: str
-    """Unique, lower case with hyphens: "kernel-compile"."""
+    task: str
+    """Unique among the steps for one architecture, lower case with hyphens: "kernel-compile"."""
     label: str
     """Short and upper case, for the line that V=1 prints: "KERNEL"."""
     summary: str
     """What it does to what, for the same line: "compile Linux 6.1"."""
     run: Callable[[StepContext], None]
     needs: tuple[str, ...] = ()
+    """Tasks of steps for the same architecture."""
     files: tuple[Path, ...] = ()
     """Files and directories it reads from outside the graph. A directory counts with all that it holds.
 
     Of a file, its content and whether it is executable count, and not its other permissions: set those in the output.
     """
     params: Mapping[str, Json] = field(default_factory=dict)
-    code: tuple[str, ...] = ()
-    """Dotted names of the modules and packages whose change makes the step run again: ("common.process",)."""
+    reads: tuple[str, ...] = ()
+    """Values of the configuration that `run` may read: ("debian.suite",). Reading another one is an error. `MACHINE`
+    stands for the record of the architecture."""
     tools: tuple[str, ...] = ()
     """Programs whose version (`PROGRAM --version`, first line) makes the step run again: ("gcc", "ld")."""
     scope: Scope = Scope.SHARED
@@ -55,29 +62,51 @@ class Step:
     """Keep the scratch directory of a run that did not end, for the next run with the same fingerprint."""
     heavy: bool = False
     """It uses all `jobs` by itself: no other heavy step runs beside it."""
-    config: BuildConfig | None = None
-    """The configuration that `run` sees, where that is another than the build's: for another architecture."""
-    aliases: Mapping[str, str] = field(default_factory=dict)
-    """What `run` calls steps of `needs`, where that is not their name."""
+    machine: Architecture | None = None
+    """The architecture that the output is for; None for an output that is the same for all."""
+
+    @property
+    def name(self) -> str:
+        """Unique among all steps: the task, and behind it the architecture where that is not this machine's.
+
+        The cache keeps outputs by it: "kernel-compile-aarch64".
+        """
+        return step_name(self.task, self.machine)
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The names of the steps in `needs`."""
+        return tuple(step_name(task, self.machine) for task in self.needs)
+
+
+def step_name(task: str, machine: Architecture | None) -> str:
+    """The name of the step that does a task for an architecture."""
+    return f"{task}-{machine.name}" if machine is not None and machine.is_foreign else task
 
 
 class StepContext(Protocol):
     """What a running step is given."""
 
     config: BuildConfig
+    """The values that the step declares (`Step.reads`) and those that decide no output; others raise an error."""
     step: Step
     output: Path
     """Empty directory; what is in it when `run` returns is the step's output."""
     scratch: Path
     """Directory for intermediate files. Empty, unless the step `resumes`. Removed after success."""
     inputs: Mapping[str, Path]
-    """The output directory of each step in `needs`. Read only."""
+    """The output directory of each task in `needs`. Read only."""
     jobs: int
     """How many processes the step may keep busy."""
     log: Path
     """File with everything that the step's programs print."""
     epoch: int
     """Seconds since 1970 for every time stamp that ends up in an output (SOURCE_DATE_EPOCH)."""
+
+    @property
+    def machine(self) -> Architecture:
+        """The architecture that the output is for. Raises an error where the step does not read `MACHINE`."""
+        ...
 
     def execute(
         self,
@@ -144,7 +173,7 @@ class Graph:
                 raise ValueError(f"two steps are named {step.name}")
             self.steps[step.name] = step
         for step in plan.steps:
-            for need in step.needs:
+            for need in step.needed:
                 if need not in self.steps:
                     raise ValueError(f"step {step.name} needs {need}, which no step is")
         self.products = plan.products
@@ -162,7 +191,7 @@ class Graph:
             if name in path:
                 raise ValueError("steps need each other: " + " -> ".join([*path[path.index(name) :], name]))
             path.append(name)
-            for need in self.steps[name].needs:
+            for need in self.steps[name].needed:
                 visit(need)
             path.pop()
             order[name] = self.steps[name]
@@ -182,7 +211,7 @@ class Graph:
             raise UserError(f"there is no step named {name}", hint=hint)
         for step in reversed(self.order):
             if step.name in wanted:
-                wanted.update(step.needs)
+                wanted.update(step.needed)
         return tuple(step for step in self.order if step.name in wanted)
 
     def ranks(self) -> dict[str, int]:
@@ -190,7 +219,7 @@ class Graph:
         ranks = {step.name: 0 for step in self.order}
         for step in reversed(self.order):
             ranks[step.name] += _HEAVY_WEIGHT if step.heavy else 1
-            for need in step.needs:
+            for need in step.needed:
                 ranks[need] = max(ranks[need], ranks[step.name])
         return ranks
 

@@ -13,7 +13,7 @@ def text(graph: Graph) -> str:
     width = max((len(name) for name in graph.steps), default=0)
     lines = []
     for step in graph.order:
-        after = f"  (after {', '.join(step.needs)})" if step.needs else ""
+        after = f"  (after {', '.join(step.needed)})" if step.needed else ""
         lines.append(f"{step.name.ljust(width)}  {step.summary}{after}")
     lines += [f"bin/{product.name} {_origin(product)}" for product in graph.products]
     return "\n".join(lines)
@@ -30,7 +30,7 @@ def dot(graph: Graph) -> str:
         style = ", style=bold" if step.heavy else ""
         label = _quote(f"{step.name}\n{step.summary}")
         lines.append(f"  {_quote(step.name)} [label={label}{style}];")
-        lines += [f"  {_quote(need)} -> {_quote(step.name)};" for need in step.needs]
+        lines += [f"  {_quote(need)} -> {_quote(step.name)};" for need in step.needed]
     for product in graph.products:
         name = _quote(f"bin/{product.name}")
         origin = _quote(f"bin/{product.link}" if product.link else product.step)
@@ -57,10 +57,10 @@ def _step(step: Step) -> dict[str, object]:
         "name": step.name,
         "label": step.label,
         "summary": step.summary,
-        "needs": step.needs,
+        "needs": step.needed,
         "files": [os.fspath(path) for path in step.files],
         "params": dict(step.params),
-        "code": step.code,
+        "reads": step.reads,
         "tools": step.tools,
         "scope": step.scope.value,
         "resumes": step.resumes,

@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING, TextIO
 
 from builder.engine.console import Console, Verbosity
 from builder.engine.fingerprint import Fingerprint
-from builder.engine.graph import Scope, Step
+from builder.engine.graph import MACHINE, Scope, Step
 from builder.engine.store import Entry, Store, make_record, remove
+from builder.model.architecture import Architecture
 from builder.model.config import BuildConfig
+from builder.model.config_view import UndeclaredInputError, view
 from common.errors import UserError
 from common.process import CommandError, run
 from common.progress import Json, Progress
@@ -88,15 +90,15 @@ class Build:
     @cached_property
     def remote(self) -> RemoteCache | None:
         """The cache that machines share; None where configure named none."""
-        if not self.config.remote_cache:
+        if not self.config.cache.remote:
             return None
         from builder.engine.remote_store import RemoteCache  # here, because most builds have none
 
-        return RemoteCache(self.config.remote_cache, self.config.remote_cache_writes, self.console.line)
+        return RemoteCache(self.config.cache.remote, self.config.cache.remote_writes, self.console.line)
 
     def store(self, step: Step) -> Store:
         """Where the entries of a step are kept."""
-        return Store(self.config.cache_dir if step.scope is Scope.SHARED else self.config.builddir)
+        return Store(self.config.cache.directory if step.scope is Scope.SHARED else self.config.builddir)
 
 
 class Waiter:
@@ -135,6 +137,12 @@ class _Context:
     stream: TextIO
     facts: dict[str, Json] = field(default_factory=dict)
     cpu_seconds: float = 0.0
+
+    @property
+    def machine(self) -> Architecture:
+        if MACHINE not in self.step.reads or self.step.machine is None:
+            raise UndeclaredInputError(f"step {self.step.name} reads its architecture and does not declare it")
+        return self.step.machine
 
     def started(self, process: subprocess.Popen[str]) -> None:
         self.stopper.add(process)
@@ -239,11 +247,11 @@ def _run(
         started, cpu_started = time.monotonic(), time.thread_time()
         with log.open("w", buffering=1, errors="surrogateescape") as stream:
             context = _Context(
-                step.config or build.config,
+                view(build.config, step.reads, step.name),
                 step,
                 partial / "output",
                 scratch,
-                {step.aliases.get(name, name): path for name, path in inputs.items()},
+                {task: inputs[name] for task, name in zip(step.needs, step.needed, strict=True)},
                 jobs,
                 log,
                 build.epoch,

@@ -94,10 +94,10 @@ class Scheduler:
         """Find what is in the cache; put what is not and could run among the ready; return the rest."""
         rest = []
         for step in waiting:
-            if any(need not in self.outcomes for need in step.needs):
+            if any(need not in self.outcomes for need in step.needed):
                 rest.append(step)
                 continue
-            needs = {need: self.outcomes[need].entry.record.digest for need in step.needs}
+            needs = {need: self.outcomes[need].entry.record.digest for need in step.needed}
             fingerprint = self._fingerprinter.compute(step, needs)
             entry = self._build.store(step).find(step.name, fingerprint.value)
             if entry is None:
@@ -124,7 +124,7 @@ class Scheduler:
             threading.Thread(target=self._work, args=(step, fingerprint), name=step.name, daemon=True).start()
 
     def _work(self, step: Step, fingerprint: Fingerprint) -> None:
-        inputs = {need: self.outcomes[need].entry.output for need in step.needs}
+        inputs = {need: self.outcomes[need].entry.output for need in step.needed}
         try:
             entry, ran = make_entry(self._build, step, fingerprint, inputs, self._jobs if step.heavy else 1)
             self._ended.put(_Ended(step.name, entry, ran, None))

@@ -12,7 +12,8 @@ from types import MappingProxyType
 from typing import Any
 
 from builder.debian.deb import unpack
-from builder.image.archive import ArchiveResult, Compression, write_aci
+from builder.image.archive import ArchiveResult, write_aci
+from builder.model.config import Compression
 from common.aci.schema import AC_VERSION, parse_manifest
 from common.errors import UserError
 from common.process import run

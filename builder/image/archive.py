@@ -12,13 +12,13 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any, Protocol
 
 from builder.image.component_map import COMPONENTS_PATH, read_components, sizes_by_component
 from builder.image.layers import FILE_MODE, Kind, Node, merge
+from builder.model.config import Compression
 from common.aci.names import MANIFEST, ROOTFS, store_key
 from common.errors import UserError
 from common.progress import Progress
@@ -27,14 +27,6 @@ _CHUNK = 1 << 20
 _GZIP_LEVEL = 3
 _XZ_PRESET = 6
 _TAR_RECORD = 20 * tarfile.BLOCKSIZE
-
-
-class Compression(StrEnum):
-    """How the tar is packed; rkt 1.x recognises each by its first bytes."""
-
-    GZIP = "gzip"
-    XZ = "xz"
-    NONE = "none"
 
 
 @dataclass(frozen=True)

@@ -12,27 +12,36 @@ UNITS = "usr/lib/systemd/system"
 """Folder of the units, relative to the root of the image."""
 
 _FOLDER = "usr/lib/stage1"
-_MEMORY = {"app-memory": "memory.app", "system-memory": "memory.system", "minimum-memory": "memory.minimum"}
 
 
 def write(flavor: Flavor, rootfs: Path) -> None:
     """Write `sizing.json` and `guest.json`; link the services."""
     folder = rootfs / _FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    sizes = {name: flavor.text(key, "0") for name, key in _MEMORY.items()}
+    keys = flavor.keys
+    memory = {
+        "app-memory": keys.memory.app,
+        "system-memory": keys.memory.system,
+        "minimum-memory": keys.memory.minimum,
+    }
+    sizes = {name: text.value or "0" for name, text in memory.items()}
     (folder / "sizing.json").write_text(json.dumps(sizes, indent=4) + "\n")
     rules = guest(flavor) | {
-        "flavor": flavor.table("rootfs.symlinks").get("flavor", flavor.name),
-        "kernel_parameters": list(flavor.texts("kernel.parameters")),
+        "flavor": keys.rootfs.symlinks.values.get("flavor", flavor.name),
+        "kernel_parameters": list(keys.kernel.parameters.values),
     }
     (folder / "guest.json").write_text(json.dumps(rules, indent=4) + "\n")
     wants = rootfs / UNITS / "default.target.wants"
-    for name in flavor.texts("guest.services"):
+    for name in keys.guest.services.values:
         wants.mkdir(parents=True, exist_ok=True)
         (wants / name).symlink_to(f"../{name}")
 
 
 def guest(flavor: Flavor) -> dict[str, Json]:
     """What the guest has, for the launcher and for the templates of units."""
-    parts: dict[str, Json] = {name: flavor.flag(f"guest.{name}", default=True) for name in ("journal", "network")}
-    return parts | {"isolation": flavor.isolation.value}
+    guest_keys = flavor.keys.guest
+    return {
+        "journal": guest_keys.journal.value is not False,
+        "network": guest_keys.network.value is not False,
+        "isolation": flavor.isolation.value,
+    }

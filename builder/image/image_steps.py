@@ -9,15 +9,17 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from builder.components.userland.selection import COMPONENTS
 from builder.components.userland.userland_steps import PACKED
-from builder.engine.graph import Scope, Step, StepContext
+from builder.engine.graph import MACHINE, Scope, Step, StepContext
 from builder.image import guest_settings
 from builder.image.component_map import COMPONENTS_PATH, PACKAGES_PATH
-from builder.image.sign import DEVELOPMENT_KEY_FILE, NO_KEY, SIGNATURE_SUFFIX, SIGNING_KEY_FILE
-from builder.model.config import BuildConfig
+from builder.image.sign import DEVELOPMENT_KEY_FILE, SIGNATURE_SUFFIX, SIGNING_KEY_FILE
+from builder.model.architecture import Architecture
+from builder.model.config import BuildConfig, Signer
 from builder.model.flavor import Flavor
 from builder.model.variants import manifest_name
 from common.errors import UserError
@@ -30,46 +32,35 @@ MANIFEST = "manifest"
 ROOTFS = "rootfs"
 
 
-def flavor_step(config: BuildConfig, flavor: Flavor, values: Mapping[str, Json]) -> Step:
+def flavor_step(config: BuildConfig, machine: Architecture, flavor: Flavor, values: Mapping[str, Json]) -> Step:
     """The step that renders what a flavor brings. Its output: `rootfs` and `manifest`."""
-
-    def run(context: StepContext) -> None:
-        from builder.image.manifest import stage1_manifest
-        from builder.image.rootfs import fill
-
-        fill(flavor, context.output / ROOTFS, values)
-        guest_settings.write(flavor, context.output / ROOTFS)
-        manifest = stage1_manifest(
-            flavor.manifest_template,
-            name=manifest_name(config, flavor),
-            version=config.flavors_version,
-            arch=config.arch,
-            annotations=flavor.table("manifest.annotations"),
-        )
-        (context.output / MANIFEST).write_bytes(manifest)
-
+    name = manifest_name(config, flavor)
     return Step(
-        name=flavor_step_name(flavor),
+        task=flavor_step_name(flavor),
         label="RENDER",
         summary=f"units, entry points and files of {flavor.name}",
-        run=run,
+        run=partial(_render, flavor, name, values),
         files=(*flavor.files, flavor.manifest_template, *(tree for tree, _ in flavor.trees)),
-        params={
-            "name": manifest_name(config, flavor),
-            "version": config.flavors_version,
-            "arch": config.arch,
-            "values": dict(values),
-        },
-        code=(
-            *(
-                "builder.image.image_steps",
-                "builder.model.flavor",
-                "builder.model.flavor_file",
-                "builder.image.guest_settings",
-            ),
-            *("builder.image.rootfs", "builder.image.templates", "builder.image.manifest"),
-        ),
+        params={"name": name, "values": dict(values)},
+        reads=(MACHINE, "stage1.version"),
+        machine=machine,
     )
+
+
+def _render(flavor: Flavor, name: str, values: Mapping[str, Json], context: StepContext) -> None:
+    from builder.image.manifest import stage1_manifest
+    from builder.image.rootfs import fill
+
+    fill(flavor, context.output / ROOTFS, values)
+    guest_settings.write(flavor, context.output / ROOTFS)
+    manifest = stage1_manifest(
+        flavor.manifest_template,
+        name=name,
+        version=context.config.stage1.version,
+        arch=context.machine.name,
+        annotations=flavor.keys.manifest.annotations.values,
+    )
+    (context.output / MANIFEST).write_bytes(manifest)
 
 
 def flavor_step_name(flavor: Flavor) -> str:
@@ -88,102 +79,109 @@ class Part:
     component: str
 
 
-def aci_step(
-    config: BuildConfig, flavor: Flavor, variant: str, layers: Mapping[str, str], parts: Sequence[Part]
-) -> Step:
-    """The step that archives one image, the `variant` of a flavor: "qemu". Its output: `stage1.aci`.
+@dataclass(frozen=True)
+class Content:
+    """What an image is put together from."""
 
-    `layers` maps each step whose `rootfs` goes into the image to the component that its files count as where the
-    step itself does not say; `parts` are single files besides.
-    """
+    flavor: Flavor
+    layers: Mapping[str, str]
+    """Task whose `rootfs` goes into the image -> the component of its files where the step itself does not say it."""
+    parts: tuple[Part, ...]
+    """Single files besides."""
 
-    def run(context: StepContext) -> None:
-        from builder.image.archive import Compression, write_aci
 
-        own = context.scratch / "own"
-        roots = [context.inputs[name] / ROOTFS for name in layers]
-        _check_services(flavor, roots)
-        components = _components(context, layers) | {part.path: part.component for part in parts}
-        _place_parts(context, parts, own)
-        path = own / COMPONENTS_PATH
-        path.parent.mkdir(parents=True, exist_ok=True)
-        components |= dict.fromkeys((COMPONENTS_PATH, PACKAGES_PATH), "launcher")
-        path.write_text(json.dumps(components, indent=0, sort_keys=True))
-        (own / PACKAGES_PATH).write_text(json.dumps(_packages(context, layers), indent=0, sort_keys=True))
-        with context.progress(0, "B") as progress:
-            result = write_aci(
-                context.output / ARCHIVE,
-                (context.inputs[flavor_step_name(flavor)] / MANIFEST).read_bytes(),
-                [*roots, own],
-                epoch=context.epoch,
-                compression=Compression(config.aci_compression),
-                modes=flavor.modes,
-                progress=progress,
-            )
-        context.record("image_id", result.image_id)
-        context.record("sha256", result.sha256)
-        context.record("size", result.size)
-        context.record("uncompressed_size", result.tar_size)
-        context.record("components", dict(result.components))
-
+def aci_step(machine: Architecture, variant: str, content: Content) -> Step:
+    """The step that archives one image, the `variant` of a flavor: "qemu". Its output: `stage1.aci`."""
+    flavor, layers, parts = content.flavor, content.layers, content.parts
     return Step(
-        name=f"aci-{flavor.name}-{variant}",
+        task=f"aci-{flavor.name}-{variant}",
         label="ACI",
         summary=f"archive the {flavor.name} image for {variant}",
-        run=run,
-        needs=(*layers, *(part.step for part in parts)),
+        run=partial(_archive, content),
+        needs=tuple(dict.fromkeys((*layers, *(part.step for part in parts)))),
         params={
-            "compression": config.aci_compression,
             "layers": dict(layers),
             "parts": [[part.step, part.file, part.path, part.component] for part in parts],
             "modes": {**flavor.modes},
-            "services": list(flavor.texts("guest.services")),
+            "services": list(flavor.keys.guest.services.values),
         },
-        code=("builder.image.image_steps", "builder.aci"),
+        reads=("stage1.compression",),
+        machine=machine,
     )
 
 
-def sign_step(config: BuildConfig, archive: Step, file: str) -> Step:
+def _archive(content: Content, context: StepContext) -> None:
+    from builder.image.archive import write_aci
+
+    own = context.scratch / "own"
+    roots = [context.inputs[name] / ROOTFS for name in content.layers]
+    _check_services(content.flavor, roots)
+    components = _components(context, content.layers) | {part.path: part.component for part in content.parts}
+    _place_parts(context, content.parts, own)
+    path = own / COMPONENTS_PATH
+    path.parent.mkdir(parents=True, exist_ok=True)
+    components |= dict.fromkeys((COMPONENTS_PATH, PACKAGES_PATH), "launcher")
+    path.write_text(json.dumps(components, indent=0, sort_keys=True))
+    (own / PACKAGES_PATH).write_text(json.dumps(_packages(context, content.layers), indent=0, sort_keys=True))
+    with context.progress(0, "B") as progress:
+        result = write_aci(
+            context.output / ARCHIVE,
+            (context.inputs[flavor_step_name(content.flavor)] / MANIFEST).read_bytes(),
+            [*roots, own],
+            epoch=context.epoch,
+            compression=context.config.stage1.compression,
+            modes=content.flavor.modes,
+            progress=progress,
+        )
+    context.record("image_id", result.image_id)
+    context.record("sha256", result.sha256)
+    context.record("size", result.size)
+    context.record("uncompressed_size", result.tar_size)
+    context.record("components", dict(result.components))
+
+
+def sign_step(archive: Step, file: str) -> Step:
     """The step that signs one image, for the name `file` that it is published under.
 
-    Its output: the signature and the public key that it was verified with.
+    Its output: the signature, and the public key that it was verified with.
     """
-
-    def run(context: StepContext) -> None:
-        from builder.image.sign import sign
-
-        target = context.scratch / file
-        shutil.copyfile(context.inputs[archive.name] / ARCHIVE, target)
-        signature = sign(target, config)
-        if signature is not None:
-            signature.path.rename(context.output / signature.path.name)
-            signature.public_key.rename(context.output / signature.public_key.name)
-            context.record("fingerprint", signature.fingerprint)
-            context.record("user_id", signature.user_id)
-            context.record("development_key", signature.development)
-            if signature.warning:
-                context.notice(signature.warning)
-
     return Step(
-        name=archive.name.replace("aci-", "sign-", 1),
+        task=archive.task.replace("aci-", "sign-", 1),
         label="SIGN",
         summary=f"sign {file}",
-        run=run,
-        needs=(archive.name,),
-        params={"key": config.signing_key, "home": config.gnupg_home, "file": file, "version": VERSION},
-        code=("builder.image.sign", "common.gpg"),
+        run=partial(_sign, archive.task, file),
+        needs=(archive.task,),
+        params={"file": file, "version": VERSION},
+        reads=("signing.signer", "signing.fingerprint"),
+        machine=archive.machine,
         scope=Scope.BUILD,
     )
 
 
+def _sign(archive: str, file: str, context: StepContext) -> None:
+    from builder.image.sign import sign
+
+    target = context.scratch / file
+    shutil.copyfile(context.inputs[archive] / ARCHIVE, target)
+    signature = sign(target, context.config)
+    if signature is not None:
+        signature.path.rename(context.output / signature.path.name)
+        signature.public_key.rename(context.output / signature.public_key.name)
+        context.record("fingerprint", signature.fingerprint)
+        context.record("user_id", signature.user_id)
+        context.record("development_key", signature.development)
+        if signature.warning:
+            context.notice(signature.warning)
+
+
 def signed(config: BuildConfig) -> bool:
     """Whether images get a signature."""
-    return config.signing_key != NO_KEY
+    return config.signing.signer is not Signer.NONE
 
 
 def public_key_name(config: BuildConfig) -> str:
     """Name of the public half of the key that signs."""
-    return SIGNING_KEY_FILE if config.signing_key else DEVELOPMENT_KEY_FILE
+    return SIGNING_KEY_FILE if config.signing.signer is Signer.NAMED else DEVELOPMENT_KEY_FILE
 
 
 def signature_name(file: str) -> str:
@@ -193,7 +191,7 @@ def signature_name(file: str) -> str:
 
 def _check_services(flavor: Flavor, roots: Sequence[Path]) -> None:
     """Refuse a unit that is to be started and that nothing brings: systemd would go on without a word."""
-    for item in flavor.items.get("guest.services", ()):
+    for item in flavor.keys.guest.services.items:
         unit = f"{guest_settings.UNITS}/{item.value}"
         if not any((root / unit).is_file() for root in roots):
             raise UserError(

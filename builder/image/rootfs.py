@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from builder.image.templates import render
 from builder.model.flavor import Flavor, Layer
 from builder.model.flavor_file import Item
+from builder.model.flavor_view import FlavorKeys
 from common.errors import UserError
 
 TEMPLATE_SUFFIX = ".j2"
@@ -28,7 +29,7 @@ def fill(flavor: Flavor, target: Path, values: Mapping[str, object]) -> None:
 
 
 def _leave_out(layer: Layer, target: Path) -> None:
-    for item in layer.items.get("rootfs.without", ()):
+    for item in FlavorKeys(layer.items).rootfs.without.items:
         # Unlike Path.glob(), this finds a symlink whose target has just been left out.
         names = glob.glob(item.value, root_dir=target, recursive=True, include_hidden=True)  # noqa: PTH207
         found = [target / name for name in names]

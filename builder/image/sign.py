@@ -11,12 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from builder.model.config import BuildConfig
+from builder.model.config import BuildConfig, Signer
 from common.errors import UserError
 from common.gpg import borrowed_home, find_signer, full_fingerprint, open_gpg
-
-NO_KEY = "none"
-"""Value of `BuildConfig.signing_key` that asks for no signature."""
 
 SIGNATURE_SUFFIX = ".asc"
 DEVELOPMENT_KEY_FILE = "stage1-development-key.pub.asc"
@@ -86,22 +83,25 @@ def sign(target: Path, config: BuildConfig) -> Signature | None:
     Raises `UserError` for a key that is unknown, expired, revoked or disabled, and for a wrong passphrase.
     """
     target.with_name(target.name + SIGNATURE_SUFFIX).unlink(missing_ok=True)
-    if config.signing_key == NO_KEY:
+    if config.signing.signer is Signer.NONE:
         return None
-    if config.signing_key:
-        key = named_key(gnupg_home(config.gnupg_home), config.signing_key)
-    else:
-        key = development_key(config)
+    key = configured_key(config) or development_key(config)
     public_key = target.with_name(DEVELOPMENT_KEY_FILE if key.development else SIGNING_KEY_FILE)
-    return sign_with(target, key, public_key, config.passphrase_file)
+    return sign_with(target, key, public_key, config.signing.passphrase_file)
 
 
-def gnupg_home(given: str) -> Path:
+def configured_key(config: BuildConfig) -> SigningKey | None:
+    """The key that the configuration names; None where it names none. Raises `UserError` as `named_key`."""
+    fingerprint = config.signing.fingerprint
+    return named_key(gnupg_home(config.signing.gnupg_home), fingerprint) if fingerprint else None
+
+
+def gnupg_home(given: Path | None) -> Path:
     """A GnuPG home that was named, or the user's own."""
-    return Path(given) if given else Path.home() / ".gnupg"
+    return given if given else Path.home() / ".gnupg"
 
 
-def sign_with(target: Path, key: SigningKey, public_key: Path, passphrase_file: str = "") -> Signature:
+def sign_with(target: Path, key: SigningKey, public_key: Path, passphrase_file: Path | None = None) -> Signature:
     """Sign `target` with a key into `<target>.asc`, and write the public half to `public_key`. As `sign` otherwise."""
     path = target.with_name(target.name + SIGNATURE_SUFFIX)
     path.unlink(missing_ok=True)
@@ -170,12 +170,12 @@ def named_key(home: Path, fingerprint: str) -> SigningKey:
     return SigningKey(home, str(key["fingerprint"]), user_id, False, f"{wanted}!" if subkeys else wanted)
 
 
-def _passphrase(file: str) -> str | None:
+def _passphrase(file: Path | None) -> str | None:
     """Its first line. gpg gets it through a pipe; without a file the agent has it or asks."""
-    if not file:
+    if file is None:
         return None
     try:
-        text = Path(file).read_text()
+        text = file.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"passphrase file {file}: {error}") from error
     passphrase = text.split("\n", 1)[0].rstrip("\r")

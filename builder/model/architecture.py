@@ -1,22 +1,12 @@
-"""The architectures that images are made for, each a file in builder/model/architectures/.
-
-Standard library only: configure.py uses it before anything is installed.
-"""
+"""What differs from one architecture of images to another. `architecture_files` reads it."""
 
 from __future__ import annotations
 
 import platform
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from types import MappingProxyType
 
-from builder.model.requirement import Kind, Requirement
-from common.errors import UserError
-
-_FOLDER = Path(__file__).with_name("architectures")
+from builder.model.requirement import Requirement
 
 
 @dataclass(frozen=True)
@@ -67,49 +57,3 @@ class Architecture:
     def runner(self) -> tuple[str, ...]:
         """The words before a program of an image that is to run on this machine."""
         return (self.emulator,) if self.is_foreign else ()
-
-
-@cache
-def architecture(name: str) -> Architecture:
-    """Read the file of an architecture, by appc's word for it."""
-    data = tomllib.loads((_FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
-    kernel, cross = data["kernel"], data["cross"]
-    rows = cross["requirement"]
-    return Architecture(
-        name,
-        tuple(data["names"]),
-        data["machine"],
-        data["debian"],
-        data["triplet"],
-        data["loader"],
-        tuple(data["hypervisors"]),
-        kernel["make"],
-        MappingProxyType(kernel["images"]),
-        MappingProxyType(kernel.get("forms", {})),
-        MappingProxyType(data["qemu"]),
-        cross["prefix"],
-        cross["emulator"],
-        tuple(Requirement(row["name"], Kind(row["kind"]), row["package"], frozenset({"cross"})) for row in rows),
-    )
-
-
-def known() -> tuple[Architecture, ...]:
-    """All of them, sorted by their names."""
-    return tuple(architecture(path.stem) for path in sorted(_FOLDER.glob("*.toml")))
-
-
-def find(name: str) -> Architecture:
-    """The architecture that people call so. Raises `UserError` where there is none."""
-    for one in known():
-        if name in (one.name, *one.names):
-            return one
-    raise UserError(f'unknown architecture "{name}"', hint=f"choose from {', '.join(one.name for one in known())}")
-
-
-def of_this_machine() -> Architecture:
-    """The architecture of the machine that builds. Raises `UserError` where nothing is built for it."""
-    machine = platform.machine()
-    for one in known():
-        if one.machine == machine:
-            return one
-    raise UserError(f"unsupported architecture {machine}", hint=f"build on {' or '.join(o.machine for o in known())}")

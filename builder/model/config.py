@@ -1,119 +1,234 @@
-"""The one record of what a build directory builds: written by configure.py, read by everything else.
+"""The record of what a build directory builds: configure.py writes it, everything else reads it.
 
 Standard library only: configure.py uses it before anything is installed.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 from dataclasses import dataclass
+from enum import Enum, StrEnum
 from pathlib import Path
-from typing import Any
 
-from builder.model import mirrors
+from builder.model import record
 from builder.model.mirrors import Mirror
 from common.errors import UserError
+from common.files import write_atomically
 
 CONFIG_NAME = "config.json"
 """File name of the record in a build directory."""
 
-_FORMAT = 1
+_FORMAT = 2
+
+
+class Provision(Enum):
+    """How a component comes into an image."""
+
+    BUILD = "build"
+    """Compiled from source."""
+    PREBUILT = "prebuilt"
+    """Taken as a binary."""
+
+
+class Hypervisor(StrEnum):
+    """A program that runs the virtual machine of a pod."""
+
+    LKVM = "lkvm"
+    QEMU = "qemu"
+
+
+class Compression(Enum):
+    """How an image is compressed. The image ID does not depend on it."""
+
+    GZIP = "gzip"
+    XZ = "xz"
+    NONE = "none"
+
+
+class Signer(Enum):
+    """Which key signs the images."""
+
+    DEVELOPMENT = "development"
+    """A key that the build makes in the build directory."""
+    NAMED = "named"
+    """The key of `SigningOptions.fingerprint`."""
+    NONE = "none"
+    """The images get no signature."""
+
+
+@dataclass(frozen=True)
+class Stage1Options:
+    """The images that are built."""
+
+    architectures: tuple[str, ...] = ()
+    """appc names, each with files in builder/model/architectures/ and kernel-configs/."""
+    flavors: tuple[str, ...] = ()
+    flavors_path: tuple[Path, ...] = ()
+    """Folders with flavors besides those of the source tree."""
+    version: str = ""
+    """Version label of every image (--with-stage1-flavors-version-override, else the version of the toolchain)."""
+    name_prefix: str | None = None
+    """First part of the images' names, "example.com"; without it a flavor says its name."""
+    hypervisors: tuple[Hypervisor, ...] = ()
+    """Hypervisors of flavors with virtual machines, in the order in which the person named them."""
+    hypervisors_reason: str = ""
+    """Why configure chose these."""
+    compression: Compression = Compression.GZIP
+
+
+@dataclass(frozen=True)
+class DefaultStage1:
+    """The stage1 that `rkt run` takes unless the person names another."""
+
+    name: str = ""
+    version: str = ""
+    location: str | None = None
+    """Absolute path or URL."""
+
+
+@dataclass(frozen=True)
+class KernelOptions:
+    """The kernel of virtual machines."""
+
+    provision: Provision = Provision.BUILD
+    image: Path | None = None
+    """Prebuilt kernel of the person; without it a prebuilt kernel is Debian's."""
+    modules: Path | None = None
+    """Folder with the modules of `image`."""
+    source: str | None = None
+    """Path of a directory or tarball, or an https URL. Without it each version names its source: a series ("6.1") is
+    Debian's package, a full version ("6.1.190") is a tarball of kernel.org."""
+    versions: tuple[str, ...] = ()
+    """Versions of Linux. The build makes an image for each. At most one with `source`."""
+    versions_asked: bool = False
+    """The versions hold for flavors too that name versions themselves."""
+    fragments: tuple[Path, ...] = ()
+    """Fragments of the person, merged after those of kernel-configs/."""
+
+
+@dataclass(frozen=True)
+class LkvmOptions:
+    """The hypervisor lkvm; all are `None` where no image has it."""
+
+    program: Path | None = None
+    """Prebuilt program."""
+    source: str | None = None
+    """Path of a directory or tarball, or a git URL."""
+    revision: str | None = None
+    """Full commit hash for a git URL."""
+
+
+@dataclass(frozen=True)
+class QemuOptions:
+    """The hypervisor qemu."""
+
+    provision: Provision = Provision.PREBUILT
+    source: str | None = None
+    """Path of a directory or tarball, or a URL with its digest; without it the source package of Debian."""
+
+
+@dataclass(frozen=True)
+class DebianOptions:
+    """Where packages of Debian come from."""
+
+    suite: str = ""
+    """Code name of the release, "bookworm"."""
+    mirror: str | None = None
+    """Base URL of the archive; without it apt uses the sources of the host."""
+
+
+@dataclass(frozen=True)
+class UserlandOptions:
+    """What userlands are built from besides Debian's packages."""
+
+    systemd_source: str | None = None
+    """Path of a directory or tarball, or a URL; without it the userland `src` takes Debian's source package."""
+    systemd_revision: str | None = None
+    """Commit, tag or branch that is checked out of a git repository."""
+    pxe_image: str | None = None
+    """Path or URL of a PXE image of Container Linux or its successors."""
+    pxe_systemd_version: str | None = None
+    """Version of the systemd in the PXE image, as the person says it: "v252"."""
+    pxe_key: Path | None = None
+    """Public keys that may have signed a PXE image behind a URL."""
+
+
+@dataclass(frozen=True)
+class SigningOptions:
+    """The key that signs the images."""
+
+    signer: Signer = Signer.DEVELOPMENT
+    fingerprint: str | None = None
+    """Full fingerprint, 40 upper-case hexadecimal digits."""
+    gnupg_home: Path | None = None
+    """Home of the key; without it the person's own. The keys of kernel.org are looked for in it, too."""
+    passphrase_file: Path | None = None
+
+
+@dataclass(frozen=True)
+class CacheOptions:
+    """Where the outputs of steps are kept."""
+
+    directory: Path = Path()
+    """Cache of this machine, which build directories share."""
+    remote: str | None = None
+    """URL of a cache that machines share."""
+    remote_writes: bool = False
+    """Outputs of this machine go to the remote cache."""
+
+
+@dataclass(frozen=True)
+class DownloadOptions:
+    """What may be downloaded, and from where."""
+
+    locked: bool = False
+    """Only what the lock file names (builder/model/lock.py)."""
+    lock_file: Path = Path()
+    mirrors: tuple[Mirror, ...] = ()
+    """In the order in which they are tried."""
+    offline: bool = False
+    """Nothing is downloaded; the cache has to have it."""
+
+
+@dataclass(frozen=True)
+class InstallOptions:
+    """Where `make install` puts files: absolute paths of the target system."""
+
+    prefix: str = ""
+    libdir: str = ""
+    bindir: str = ""
+    images_directory: str = ""
+    """rkt looks for its default stage1 there."""
 
 
 @dataclass(frozen=True)
 class BuildConfig:
-    """The resolved options of one build directory. Every path is absolute.
+    """The resolved options of one build directory. Every path is absolute, and `None` means "not given".
 
-    `auto` never appears here: configure.py has decided, and the `*_reason` fields say why.
+    `auto` never appears here: configure.py has decided.
     """
 
     srcdir: Path
     builddir: Path
-    cache_dir: Path
-    version: str
+    version: str = ""
     """Version of the toolchain, "1.31.0+git"."""
-    arch: str
-    """appc architecture of the images in hand, "amd64": the first of `architectures` unless a plan says otherwise."""
-    architectures: tuple[str, ...]
-    """Architectures that images are built for, each with files in builder/model/architectures/ and kernel-configs/."""
-    flavors: tuple[str, ...]
-    flavors_path: tuple[Path, ...]
-    """Folders with flavors besides those of the source tree."""
-    flavors_version: str
-    """Version label of every image (--with-stage1-flavors-version-override, else `version`)."""
-    name_prefix: str
-    """What the names of images begin with, "example.com"; empty for the names that flavors have."""
-    default_stage1_name: str
-    default_stage1_version: str
-    default_stage1_location: str
-    images_directory: str
-    hypervisors: tuple[str, ...]
-    """Hypervisors of the kvm flavor in the order asked, of "lkvm" and "qemu"."""
-    hypervisors_reason: str
-    kernel: str
-    """"build" or "prebuilt"."""
-    kernel_image: str
-    """Path of a prebuilt kernel of one's own; empty for Debian's."""
-    kernel_modules: str
-    """Path of the folder with the modules of `kernel_image`; empty where it needs none."""
-    kernel_src: str
-    """The path of a directory or tarball, or an https URL; empty where the version says it, a series ("6.1") being
-    Debian's source and a full version ("6.1.190") a tarball of kernel.org."""
-    kernel_versions: tuple[str, ...]
-    """Versions of Linux, with an image for each; at most one with `kernel_src`."""
-    kernel_versions_asked: bool
-    """They hold for flavors too that name versions of their own."""
-    kernel_fragments: tuple[Path, ...]
-    """Fragments of the user's own, merged after those of kernel-configs/."""
-    lkvm_program: str
-    """Path of a prebuilt lkvm; empty for one that is built, or for none."""
-    lkvm_src: str
-    """Path of a directory or tarball, or a git URL; empty where lkvm is not built."""
-    lkvm_revision: str
-    qemu: str
-    """"prebuilt", the distribution's, or "build"."""
-    qemu_src: str
-    """Path of a directory or tarball, or a URL with its digest; empty for the source package of Debian."""
-    debian_suite: str
-    """Code name of the Debian release that the userland comes from, "bookworm"."""
-    debian_mirror: str
-    """Base URL of the archive; empty for the host's own apt sources."""
-    systemd_src: str
-    """Of the userland `src`: path of a directory or tarball, or a URL; empty for the source package of Debian."""
-    systemd_revision: str
-    """What is checked out of a git repository."""
-    pxe_image: str
-    """Path or URL of a PXE image of Container Linux or its successors; empty for none."""
-    pxe_systemd_version: str
-    """What the image is said to have: "v252"."""
-    pxe_key: str
-    """Path of the public keys that may have signed the image behind a URL."""
-    remote_cache: str
-    """URL of a cache of steps that machines share; empty for none."""
-    remote_cache_writes: bool
-    aci_compression: str
-    """"gzip", "xz" or "none"."""
-    signing_key: str
-    """Full fingerprint; "none" for no signature; empty for the development key of the build directory."""
-    gnupg_home: str
-    """Directory of the key; empty for the user's own (or, with the development key, the build directory's)."""
-    passphrase_file: str
-    compiler_launcher: str
-    """"ccache" or another program put before the compiler; empty for none."""
-    locked: bool
-    """Nothing is taken but what the lock file says (builder/model/lock.py)."""
-    lock_file: str
-    mirrors: tuple[str, ...]
-    """PREFIX=URL each, in the order in which they are tried."""
-    offline: bool
-    functional_tests: bool
-    prefix: str
-    libdir: str
-    bindir: str
+    stage1: Stage1Options = Stage1Options()
+    default_stage1: DefaultStage1 = DefaultStage1()
+    kernel: KernelOptions = KernelOptions()
+    lkvm: LkvmOptions = LkvmOptions()
+    qemu: QemuOptions = QemuOptions()
+    debian: DebianOptions = DebianOptions()
+    userland: UserlandOptions = UserlandOptions()
+    signing: SigningOptions = SigningOptions()
+    cache: CacheOptions = CacheOptions()
+    downloads: DownloadOptions = DownloadOptions()
+    install: InstallOptions = InstallOptions()
+    compiler_launcher: str | None = None
+    """Program put before the compiler: "ccache"."""
+    functional_tests: bool = False
     ignored: tuple[str, ...] = ()
-    """Options that were accepted and have no effect here, as the user wrote them."""
+    """Options that configure accepted and that have no effect here, as the person wrote them."""
     arguments: tuple[str, ...] = ()
     """The command line of configure.py, for `make` to repeat and for people to read."""
 
@@ -122,52 +237,33 @@ class BuildConfig:
         """Where the finished images land."""
         return self.builddir / "bin"
 
-    @property
-    def mirror_list(self) -> tuple[Mirror, ...]:
-        """The mirrors, taken apart."""
-        return tuple(mirror for text in self.mirrors for mirror in mirrors.parse(text))
-
     def save(self) -> bool:
         """Write the record into the build directory, atomically; say whether its content changed.
 
         An unchanged record is not touched, so that its time stamp stays.
         """
-        text = (
-            json.dumps({"format": _FORMAT} | dataclasses.asdict(self), default=os.fspath, indent=2, sort_keys=True)
-            + "\n"
-        )
+        text = json.dumps({"format": _FORMAT} | record.as_json(self), indent=2, sort_keys=True) + "\n"
         target = self.builddir / CONFIG_NAME
         if target.exists() and target.read_text() == text:
             return False
         self.builddir.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(text)
-        temporary.replace(target)
+        write_atomically(target, text)
         return True
 
     @classmethod
     def load(cls, builddir: Path) -> BuildConfig:
         """Read the record of a build directory. Raises `UserError` where there is none or it is of another version."""
         path = builddir / CONFIG_NAME
-        again = "run ./configure.py" + (f" --builddir={builddir}" if builddir else "")
+        again = "run ./configure.py" + (f" --builddir={builddir}" if os.fspath(builddir) else "")
         try:
-            data: dict[str, Any] = json.loads(path.read_text())
+            data = json.loads(path.read_text())
         except FileNotFoundError as error:
             raise UserError(f"{builddir} is not configured", hint=again) from error
         except ValueError as error:
             raise UserError(f"{path} is not JSON: {error}", hint=again) from error
-        fields = {field.name: field for field in dataclasses.fields(cls)}
-        if data.pop("format", None) != _FORMAT or not set(data) <= set(fields):
+        if not isinstance(data, dict) or data.pop("format", None) != _FORMAT:
             raise UserError(f"{path} was written by another version", hint=again)
         try:
-            return cls(**{name: _revive(str(fields[name].type), value) for name, value in data.items()})
-        except TypeError as error:
-            raise UserError(f"{path} is incomplete: {error}", hint=again) from error
-
-
-def _revive(kind: str, value: Any) -> Any:
-    if kind == "Path":
-        return Path(value)
-    if kind == "tuple[Path, ...]":
-        return tuple(Path(item) for item in value)
-    return tuple(value) if kind.startswith("tuple") else value
+            return record.from_json(cls, data)
+        except record.RecordError as error:
+            raise UserError(f"{path} was written by another version: {error}", hint=again) from error

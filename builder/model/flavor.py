@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 from builder.model import flavor_file
 from builder.model.flavor_file import FLAVOR_FILE, SCHEMA, Item, Items, Merge, Type
+from builder.model.flavor_view import FlavorKeys
 from common.errors import UserError
 
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -70,54 +71,40 @@ class Flavor:
         """Every flavor.toml that was read."""
         return tuple(layer.folder / FLAVOR_FILE for layer in self.lineage)
 
-    def text(self, key: str, default: str = "") -> str:
-        """The value of a key that holds one string."""
-        return self.items[key][-1].value if key in self.items else default
-
-    def flag(self, key: str, *, default: bool) -> bool:
-        """The value of a key that holds true or false."""
-        return self.items[key][-1].value == "true" if key in self.items else default
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        """The value of a key that holds an array."""
-        return tuple(item.value for item in self.items.get(key, ()))
-
-    def table(self, key: str) -> Mapping[str, str]:
-        """The value of a key that holds a table."""
-        return MappingProxyType({item.key: item.value for item in self.items.get(key, ())})
-
-    def paths(self, key: str) -> tuple[Path, ...]:
-        """The value of a key that holds an array of files of a flavor's folder."""
-        return tuple(item.folder / item.value for item in self.items.get(key, ()))
+    @property
+    def keys(self) -> FlavorKeys:
+        """The values of the keys of flavor.toml."""
+        return FlavorKeys(self.items)
 
     @property
     def summary(self) -> str:
         """What it is, in one line."""
-        return self.text("summary")
+        return self.keys.summary.value or ""
 
     @property
     def manifest_name(self) -> str:
         """ACName of the images (appc spec 0.8.11, AC Name Type)."""
-        return self.text("manifest.name", _PREFIX + self.name)
+        return self.keys.manifest.name.value or _PREFIX + self.name
 
     @property
     def manifest_template(self) -> Path:
         """The template of the image manifest. Raises `UserError` where no flavor of the lineage has one."""
-        if "manifest.template" not in self.items:
+        template = self.keys.manifest.template.path
+        if template is None:
             raise UserError(
                 f"{self.files[-1]}: manifest.template is missing",
                 hint=f'name a template, or a flavor to change: extends = "{_BASE}"',
             )
-        (template,) = self.paths("manifest.template")
         return template
 
     @property
     def isolation(self) -> Isolation:
         """What keeps its pods apart from the host. Raises `UserError` for a word that means nothing."""
-        text = self.text("isolation", Isolation.MACHINE.value)
+        isolation = self.keys.isolation
+        text = isolation.value or Isolation.MACHINE.value
         if text not in (member.value for member in Isolation):
             known = ", ".join(member.value for member in Isolation)
-            raise UserError(f'{self.items["isolation"][-1].where}: isolation "{text}"', hint=f"choose from {known}")
+            raise UserError(f'{isolation.where}: isolation "{text}"', hint=f"choose from {known}")
         return Isolation(text)
 
     @property
@@ -125,17 +112,17 @@ class Flavor:
         """Those that it can be built for; none where its pods need none."""
         if self.isolation is not Isolation.MACHINE:
             return ()
-        return self.texts("hypervisors") or tuple(self.table("kernel.forms"))
+        return self.keys.hypervisors.values or tuple(self.keys.kernel.forms.values)
 
     @property
     def trees(self) -> tuple[tuple[Path, PurePosixPath], ...]:
         """Folders of flavors and where they go, the base first."""
-        return tuple((item.folder / item.key, PurePosixPath(item.value)) for item in self.items.get("rootfs.trees", ()))
+        return tuple((item.folder / item.key, PurePosixPath(item.value)) for item in self.keys.rootfs.trees.items)
 
     @property
     def modes(self) -> Mapping[str, int]:
         """Modes of paths of the image that are not the usual ones."""
-        return {path: int(mode, 8) for path, mode in self.table("rootfs.modes").items()}
+        return {path: int(mode, 8) for path, mode in self.keys.rootfs.modes.values.items()}
 
     def part(self, name: str) -> Path:
         """The folder with the data of a part that is not in flavor.toml, such as the lists of qemu's files.
@@ -203,8 +190,8 @@ class Flavors:
                 raise UserError(f"{whence}: {error}" if whence else str(error), hint=error.hint) from error
             layer = Layer(wanted, folder, flavor_file.read(folder))
             lineage.insert(0, layer)
-            above = layer.items.get("extends")
-            wanted, whence = (above[0].value, above[0].where) if above else ("", "")
+            above = FlavorKeys(layer.items).extends
+            wanted, whence = (above.value, above.where) if above.value else ("", "")
         return Flavor(name, tuple(lineage), MappingProxyType(dict(_together(lineage))))
 
     def load_all(self, names: tuple[str, ...]) -> tuple[Flavor, ...]:

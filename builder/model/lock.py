@@ -129,9 +129,9 @@ def locked_packages(
 
 def expected_digest(config: BuildConfig, url: str) -> str:
     """What a URL has to be; empty for a build that is not locked. Raises `UserError` for one the lock does not have."""
-    if not config.locked:
+    if not config.downloads.locked:
         return ""
-    path = Path(config.lock_file)
+    path = config.downloads.lock_file
     expected = {source.url: source.digest for source in load(path).sources}.get(url)
     if expected is None:
         raise UserError(f"{path} has no source {url}", hint=RENEW)
@@ -142,7 +142,9 @@ def check_source(config: BuildConfig, url: str, digest: str) -> None:
     """Raise `UserError` where a build that is locked has something else from a URL than its lock says."""
     expected = expected_digest(config, url)
     if expected not in ("", digest):
-        raise UserError(f"{url} is {digest}, and {config.lock_file} says {expected}", hint=f"if that is right, {RENEW}")
+        raise UserError(
+            f"{url} is {digest}, and {config.downloads.lock_file} says {expected}", hint=f"if that is right, {RENEW}"
+        )
 
 
 def pinned(location: str, revision: str) -> tuple[str, str]:

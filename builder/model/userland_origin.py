@@ -34,20 +34,21 @@ class Origin(Enum):
 
 def origin_of(config: BuildConfig, flavor: Flavor) -> Origin:
     """The origin of a flavor's userland in a build. Raises `UserError` as `origin_for`."""
-    return origin_for(config.pxe_image, flavor)
+    return origin_for(config.userland.pxe_image, flavor)
 
 
-def origin_for(pxe_image: str, flavor: Flavor) -> Origin:
+def origin_for(pxe_image: str | None, flavor: Flavor) -> Origin:
     """The origin of a flavor's userland. A PXE image that was named is for all flavors that do not choose themselves.
 
     Raises `UserError` for a word that means nothing, and for a PXE image that nobody named.
     """
-    text = flavor.text(KEY)
+    origin = flavor.keys.userland.origin
+    text = origin.value
     if not text:
-        takes_image = pxe_image and flavor.isolation is not Isolation.CHROOT
+        takes_image = pxe_image is not None and flavor.isolation is not Isolation.CHROOT
         return Origin.COREOS if takes_image else Origin.DEBIAN
     known = [member.value for member in Origin]
-    where = flavor.items[KEY][-1].where
+    where = origin.where
     if text not in known:
         raise UserError(f'{where}: {KEY} "{text}"', hint=f"choose from {', '.join(known)}")
     if Origin(text) is Origin.COREOS and not pxe_image:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from builder.image.sign import NO_KEY, SigningKey, gnupg_home, named_key
+from builder.image.sign import SigningKey, configured_key, named_key
 from builder.model.config import BuildConfig
 from common.errors import UserError
 from common.gpg import import_keys, open_gpg, throwaway_home
@@ -20,13 +20,14 @@ def release_key(config: BuildConfig, key_file: Path | None) -> Iterator[SigningK
     Raises `UserError` for a file that does not hold one secret key, and as `named_key`.
     """
     if key_file is None:
-        yield named_key(gnupg_home(config.gnupg_home), config.signing_key)
+        key = configured_key(config)
+        assert key is not None, "the preconditions demand a key"
+        yield key
         return
     with throwaway_home() as home:
         try:
             fingerprint = _import(home, key_file)
-            named = config.signing_key not in ("", NO_KEY)
-            yield named_key(home, config.signing_key if named else fingerprint)
+            yield named_key(home, config.signing.fingerprint or fingerprint)
         finally:
             _shred(home / "private-keys-v1.d")
 

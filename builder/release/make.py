@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from builder.engine.build import REPORT_NAME
@@ -17,7 +17,7 @@ from builder.image.sign import SIGNATURE_SUFFIX, SigningKey, sign_with
 from builder.inspection.page.page import Sources
 from builder.inspection.page.page import render as render_report
 from builder.inspection.sbom.bill import read_bill
-from builder.model.architecture import architecture
+from builder.model.architecture_files import load_architecture
 from builder.model.config import BuildConfig
 from builder.model.flavor import Flavors
 from builder.model.variants import manifest_name, variants
@@ -40,15 +40,15 @@ class Request:
     builder: str = provenance.DEFAULT_BUILDER
     """URI that tells who builds, for the provenance."""
     key_file: Path | None = None
-    passphrase_file: str = ""
+    passphrase_file: Path | None = None
     previous: Path | None = None
     """The folder of the release before."""
     further_keys: tuple[Path, ...] = ()
     """Public keys that are published besides: of releases before."""
 
-    def passphrase_of(self, config: BuildConfig) -> str:
-        """The file that was named here, else that of configure; empty where the agent has it, or asks."""
-        return self.passphrase_file or config.passphrase_file
+    def passphrase_of(self, config: BuildConfig) -> Path | None:
+        """The file that was named here, else that of configure; None where the agent has it, or asks."""
+        return self.passphrase_file or config.signing.passphrase_file
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def make_release(config: BuildConfig, request: Request, console: Console, jobs: 
     target = request.output / tagged.tag
     if target.exists():
         raise UserError(f"{target} exists", hint="a release is made once: remove it to make it again")
-    changes = notes.changes_of(config.srcdir / "CHANGELOG.md", config.flavors_version)
+    changes = notes.changes_of(config.srcdir / "CHANGELOG.md", config.stage1.version)
     with locked(config.builddir / ".release.lock", time.sleep), release_key(config, request.key_file) as key:
         _rehearse(config, request, key, console)
         # Where something fails it stays, with its logs, until the next attempt.
@@ -118,7 +118,7 @@ class _Release:
 
     def write(self) -> None:
         config = self.built.config
-        version, names = config.flavors_version, []
+        version, names = config.stage1.version, []
         images = tuple(_published(config, self.built.bin))
         for image in images:
             shutil.copyfile(image.origin, self.folder / image.file)
@@ -153,7 +153,7 @@ class _Release:
         sign_with(self.folder / name, self.key, self._public_key, self._passphrase_file)
 
     @property
-    def _passphrase_file(self) -> str:
+    def _passphrase_file(self) -> Path | None:
         return self.request.passphrase_of(self.built.config)
 
     def _papers(self, file: str) -> Iterator[str]:
@@ -187,18 +187,18 @@ class _Release:
 
     def _programs(self, images: tuple[_Published, ...]) -> Iterator[str]:
         config, epoch = self.built.config, self.tagged.time
-        target = self.folder / f"rkt-v{config.flavors_version}.tar.gz"
+        target = self.folder / f"rkt-v{config.stage1.version}.tar.gz"
         packages.tarball(self.built, target, epoch)
         yield from self._signed(target.name)
         yield from self._signed(packages.wheel(self.built, self.folder, epoch).name)
-        for arch in config.architectures:
-            machine = architecture(arch)
+        for arch in config.stage1.architectures:
+            machine = load_architecture(arch)
             # `rkt run` looks for the last part of an image's name.
             installed: dict[str, Path] = {}
             for image in (one for one in images if one.arch == arch):
                 name = f"{image.name.rpartition('/')[2] if image.found_by_name else image.base}.aci"
                 installed |= {name: image.origin, f"{name}{SIGNATURE_SUFFIX}": self._signature(image.file)}
-            package = self.folder / f"rkt_{config.flavors_version}_{machine.debian}.deb"
+            package = self.folder / f"rkt_{config.stage1.version}_{machine.debian}.deb"
             packages.debian_package(self.built, installed, package, machine, self.key.user_id, epoch)
             yield from self._signed(package.name)
 
@@ -212,13 +212,13 @@ class _Release:
 
 def _published(config: BuildConfig, folder: Path) -> Iterator[_Published]:
     """The images of a build, which are in `folder`."""
-    several = len(config.architectures) > 1
-    for flavor in Flavors.of(config.srcdir, config.flavors_path).load_all(config.flavors):
-        for arch in config.architectures:
-            made = variants(replace(config, arch=arch), flavor)
+    several = len(config.stage1.architectures) > 1
+    for flavor in Flavors.of(config.srcdir, config.stage1.flavors_path).load_all(config.stage1.flavors):
+        for arch in config.stage1.architectures:
+            made = variants(config, load_architecture(arch), flavor)
             for number, variant in enumerate(made):
                 base = variant.file.removesuffix(".aci").removesuffix(f"-{arch}" if several else "")
-                file = f"{base}-{config.flavors_version}-linux-{arch}.aci"
+                file = f"{base}-{config.stage1.version}-linux-{arch}.aci"
                 name = manifest_name(config, flavor)
                 yield _Published(file, folder / variant.file, name, base, arch, number == 0)
 

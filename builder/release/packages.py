@@ -93,7 +93,7 @@ def debian_package(
     control.parent.mkdir()
     control.write_text(
         _CONTROL.format(
-            version=built.config.flavors_version,
+            version=built.config.stage1.version,
             architecture=machine.debian,
             maintainer=maintainer,
             size=-(-size // 1024),

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from builder.image.sign import NO_KEY
-from builder.model.config import BuildConfig
+from builder.model.config import BuildConfig, Signer
 from builder.model.lock import RENEW
 from common import process
 from common.errors import UserError
@@ -32,15 +30,15 @@ def check(config: BuildConfig, *, has_key: bool) -> Tagged:
     Raises `UserError` for a tree that is dirty or not at its tag, a build that is not locked, and a development key.
     """
     tagged = _tagged(config)
-    if not config.locked:
+    if not config.downloads.locked:
         raise UserError(
             "a release is built from a lock file, and this build directory is not",
             hint=f"{RENEW}, commit the file, and configure with --locked",
         )
-    for path in (*config.flavors_path, *config.kernel_fragments, Path(config.lock_file)):
+    for path in (*config.stage1.flavors_path, *config.kernel.fragments, config.downloads.lock_file):
         if not path.is_relative_to(config.srcdir):
             raise UserError(f"{path} is not in the source tree, and so not in the tag", hint="put it there")
-    if not has_key and config.signing_key in ("", NO_KEY):
+    if not has_key and config.signing.signer is not Signer.NAMED:
         raise UserError(
             "a release is not signed by a development key, nor unsigned",
             hint="configure with --with-signing-key=FINGERPRINT, or name a key by --key-file",
@@ -61,12 +59,12 @@ def _tagged(config: BuildConfig) -> Tagged:
     if changed:
         names = ", ".join(line[3:] for line in changed[:_SHOWN]) + (", ..." if len(changed) > _SHOWN else "")
         raise UserError(f"{config.srcdir} is not as it was committed: {names}", hint="commit, or use a clean checkout")
-    tag = f"v{config.flavors_version}"
+    tag = f"v{config.stage1.version}"
     tags = git("tag", "--points-at", "HEAD").split()
     if tag not in tags:
         here = ", ".join(tags) or "no tag"
         raise UserError(
-            f"the version is {config.flavors_version}, and HEAD has {here}, not {tag}",
+            f"the version is {config.stage1.version}, and HEAD has {here}, not {tag}",
             hint=f"check out {tag}, or set the version in common/version.py and tag that commit",
         )
     return Tagged(

@@ -46,7 +46,7 @@ def statement(image: Path, config: BuildConfig, tagged: Tagged, builder: str) ->
                 "buildType": BUILD_TYPE,
                 "externalParameters": {"arguments": list(_arguments(config)), "source": source},
                 "internalParameters": {"SOURCE_DATE_EPOCH": tagged.time, "imageID": read_image(image).image_id},
-                "resolvedDependencies": [source, *_dependencies(Path(config.lock_file))],
+                "resolvedDependencies": [source, *_dependencies(config.downloads.lock_file)],
             },
             "runDetails": {"builder": {"id": builder, "version": {"mkstage1": VERSION}}},
         },

@@ -9,8 +9,7 @@ from builder.engine.build import REPORT_NAME, build_steps
 from builder.engine.console import Console
 from builder.engine.graph import Graph
 from builder.engine.runner import Build
-from builder.image.sign import NO_KEY
-from builder.model.config import BuildConfig
+from builder.model.config import BuildConfig, CacheOptions, Signer
 from builder.plan import plan
 from builder.release.preconditions import Tagged
 from builder.sources.extract import safe_extract
@@ -44,11 +43,11 @@ def build_twice(config: BuildConfig, tagged: Tagged, work: Path, console: Consol
         place = work / name
         part = relocated(config, place)
         _check_out(config.srcdir, tagged.commit, part.srcdir)
-        part.cache_dir.mkdir()
+        part.cache.directory.mkdir()
         # Each is checked against the lock's digest when it is taken.
-        downloads = config.cache_dir / "downloads"
+        downloads = config.cache.directory / "downloads"
         downloads.mkdir(parents=True, exist_ok=True)
-        (part.cache_dir / "downloads").symlink_to(downloads)
+        (part.cache.directory / "downloads").symlink_to(downloads)
         part.builddir.mkdir()
         console.line(f"build {tagged.tag} in {place}")
         build_steps(Build(part, console, tagged.time), Graph(plan(part)), [], processes)
@@ -69,15 +68,14 @@ def relocated(config: BuildConfig, place: Path) -> BuildConfig:
         config,
         srcdir=source,
         builddir=place / "build",
-        cache_dir=place / "cache",
-        flavors_path=tuple(map(moved, config.flavors_path)),
-        kernel_fragments=tuple(map(moved, config.kernel_fragments)),
-        lock_file=str(moved(Path(config.lock_file))),
-        images_directory=IMAGES_DIRECTORY,
-        signing_key=NO_KEY,
+        stage1=replace(config.stage1, flavors_path=tuple(map(moved, config.stage1.flavors_path))),
+        kernel=replace(config.kernel, fragments=tuple(map(moved, config.kernel.fragments))),
+        downloads=replace(config.downloads, lock_file=moved(config.downloads.lock_file)),
+        install=replace(config.install, images_directory=IMAGES_DIRECTORY),
+        signing=replace(config.signing, signer=Signer.NONE, fingerprint=None),
         # What others have compiled is not what is compiled here.
-        compiler_launcher="",
-        remote_cache="",
+        cache=CacheOptions(place / "cache"),
+        compiler_launcher=None,
     )
 
 

@@ -73,7 +73,7 @@ def place(location: str, revision: str, tree: Path, ctx: StepContext) -> Checkou
         return copy_directory(Path(location), tree, ctx)
     if kind is SourceKind.GIT:
         return first_good(
-            location, ctx.config.mirror_list, lambda place: checkout(place, revision, tree, ctx), ctx.notice
+            location, ctx.config.downloads.mirrors, lambda place: checkout(place, revision, tree, ctx), ctx.notice
         )
     if kind is SourceKind.ARCHIVE:
         unpack(Path(location), tree, ctx)
@@ -81,12 +81,12 @@ def place(location: str, revision: str, tree: Path, ctx: StepContext) -> Checkou
     url, _, digest = location.partition("#sha256=")
     if not digest:
         raise UserError(f"{location}: not pinned", hint=f"write {location}#sha256=DIGEST, or name a git repository")
-    if ctx.config.offline:
+    if ctx.config.downloads.offline:
         raise UserError(f"{location} is needed and the build is offline", hint="name a local archive instead")
     archive = ctx.scratch / "source.archive"
     first_good(
         url,
-        ctx.config.mirror_list,
+        ctx.config.downloads.mirrors,
         lambda place: fetch(place, archive, sha256=digest, progress=ctx.progress),
         ctx.notice,
     )
@@ -143,7 +143,7 @@ def checkout(url: str, revision: str, tree: Path, ctx: StepContext) -> Checkout:
     """
     if not _REVISION.fullmatch(revision) or ".." in revision:
         raise UserError(f"{revision!r} is not the name of a git revision", hint="give a commit")
-    if ctx.config.offline:
+    if ctx.config.downloads.offline:
         raise UserError(f"{url} is needed and the build is offline", hint="name a local directory or archive instead")
     url = url.removeprefix("git+")
     repository = ctx.scratch / "repository.git"

@@ -30,7 +30,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from builder.image.archive import Compression, write_aci
+from builder.image.archive import write_aci
+from builder.model.config import Compression
 from common.version import DEFAULT_EPOCH
 
 GOAL = 0.5

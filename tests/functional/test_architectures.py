@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from builder.model import architecture
+from builder.model.architecture_files import load_architecture
 from builder.model.config import BuildConfig
 from tests.functional.support.builds import Checkout, copy_source
 from tests.functional.support.console import app_lines
 from tests.functional.support.images import Image, compile_probe, extract
 from tests.functional.support.pods import App, PodMaker
 
-MACHINE = architecture.architecture("aarch64")
+MACHINE = load_architecture("aarch64")
 ENTRY_POINTS = ("run", "enter", "stop", "gc", "attach")
 
 
@@ -28,7 +28,7 @@ def images(tmp_path_factory: pytest.TempPathFactory, configured: BuildConfig) ->
         if shutil.which(program) is None:
             pytest.skip(f"{program} is missing")
     place = tmp_path_factory.mktemp("cross")
-    checkout = Checkout(place / "source", place / "build", configured.cache_dir)
+    checkout = Checkout(place / "source", place / "build", configured.cache.directory)
     copy_source(checkout.srcdir)
     options = ("--with-stage1-flavors=kvm,coreos,fly", "--with-stage1-arch=amd64,arm64")
     for outcome in (checkout.configure(*options, "--with-stage1-kvm-hypervisors=qemu"), checkout.make()):
@@ -74,7 +74,7 @@ def test_every_image_is_there_and_says_what_it_is_for(images: Path, tmp_path: Pa
             tree = tmp_path / flavor / arch
             tree.parent.mkdir(exist_ok=True)
             extract(images / f"stage1-{flavor}-{arch}.aci", tree)
-            machine = architecture.architecture(arch)
+            machine = load_architecture(arch)
             assert Image(tree, "", "").architecture == arch
             assert (tree / "rootfs" / machine.loader).exists()
             shutil.rmtree(tree)

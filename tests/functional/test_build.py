@@ -73,7 +73,7 @@ def test_two_places_one_image(config: BuildConfig, checkout: MakeCheckout) -> No
 
 def test_a_killed_build_resumes(config: BuildConfig, checkout: MakeCheckout) -> None:
     victim = checkout("victim")
-    seed_cache(config.cache_dir, victim.cache_dir)
+    seed_cache(config.cache.directory, victim.cache_dir)
     assert victim.configure(*options_of(config)).status == 0
     moments = random.Random(SEED)
     for _ in range(KILLS):
@@ -90,7 +90,7 @@ def test_a_killed_build_resumes(config: BuildConfig, checkout: MakeCheckout) -> 
 
 def test_two_builds_at_once_on_one_cache(config: BuildConfig, checkout: MakeCheckout) -> None:
     pair = [checkout("one"), checkout("another one")]
-    seed_cache(config.cache_dir, pair[0].cache_dir)
+    seed_cache(config.cache.directory, pair[0].cache_dir)
     for build in pair:
         assert build.configure(*options_of(config)).status == 0
     with pair[0].start() as first, pair[1].start() as second:
@@ -101,7 +101,7 @@ def test_two_builds_at_once_on_one_cache(config: BuildConfig, checkout: MakeChec
 
 def test_truncated_kernel_tarball(config: BuildConfig, checkout: MakeCheckout, tmp_path: Path) -> None:
     build = checkout("source")
-    seed_cache(config.cache_dir, build.cache_dir, left_out=("image", "aci"))
+    seed_cache(config.cache.directory, build.cache_dir, left_out=("image", "aci"))
     tarball = tmp_path / "linux-6.1.tar.xz"
     tarball.write_bytes(b"\xfd7zXZ\0\0\x04\xe6\xd6\xb4\x46" + bytes(1000))
     configured = build.configure(*options_of(config), f"--with-stage1-kernel-src={tarball}")
@@ -118,7 +118,7 @@ def test_truncated_kernel_tarball(config: BuildConfig, checkout: MakeCheckout, t
 def test_tampered_archive(config: BuildConfig, checkout: MakeCheckout) -> None:
     """A Debian archive whose index is not signed by Debian."""
     build = checkout("source")
-    seed_cache(config.cache_dir, build.cache_dir, left_out=("debian", "userland", "qemu", "launcher", "image"))
+    seed_cache(config.cache.directory, build.cache_dir, left_out=("debian", "userland", "qemu", "launcher", "image"))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Impostor) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()

@@ -103,7 +103,7 @@ def execute(script: str, folder: Path, configured: BuildConfig, variables: dict[
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MKSTAGE1_", "MFLAGS"))
     }
-    environment = inherited | {"XDG_CACHE_HOME": str(configured.cache_dir.parent)} | variables
+    environment = inherited | {"XDG_CACHE_HOME": str(configured.cache.directory.parent)} | variables
     argv = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script]
     with RunningProgram(argv, cwd=folder, env=environment) as running:
         outcome = running.wait(TIMEOUT)

@@ -37,7 +37,7 @@ def build(configured: BuildConfig, root: Path, hypervisor: str, options: Sequenc
     """Build an image; returns the build directory."""
     srcdir = root / "source"
     copy_source(srcdir)
-    checkout = Checkout(srcdir, root / "build", configured.cache_dir)
+    checkout = Checkout(srcdir, root / "build", configured.cache.directory)
     answer = checkout.configure(f"--with-stage1-kvm-hypervisors={hypervisor}", "--without-signing-key", *options)
     assert answer.status == 0, answer
     built = checkout.make()

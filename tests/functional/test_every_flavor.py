@@ -50,7 +50,7 @@ def of_pxe(workdir: Path, tmp_path_factory: pytest.TempPathFactory, configured: 
     place = tmp_path_factory.mktemp("pxe")
     extract(find_flavor("coreos", workdir), place / "coreos")
     pxe = make_pxe_image(place / "coreos/rootfs", place)
-    checkout = Checkout(place / "source", place / "build", configured.cache_dir)
+    checkout = Checkout(place / "source", place / "build", configured.cache.directory)
     copy_source(checkout.srcdir)
     options = (f"--with-coreos-local-pxe-image-path={pxe}", "--with-coreos-local-pxe-image-systemd-version=v252")
     flavors = ("--with-stage1-flavors=coreos,kvm", "--with-stage1-kvm-hypervisors=qemu")

@@ -28,7 +28,7 @@ def build(configured: BuildConfig, root: Path, flavors: Sequence[str], *options:
     srcdir = root / "source"
     copy_source(srcdir)
     (root / "mine").mkdir(exist_ok=True)
-    checkout = Checkout(srcdir, root / "build", configured.cache_dir)
+    checkout = Checkout(srcdir, root / "build", configured.cache.directory)
     answer = checkout.configure(
         f"--with-stage1-flavors-path={srcdir / EXAMPLES}:{root / 'mine'}",
         f"--with-stage1-flavors={','.join(flavors)}",

@@ -115,7 +115,7 @@ class Refused(Exception):
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = os.environ.get("LKVM_SRC", "")
     with suppress(UserError):
-        source = source or BuildConfig.load(Path(os.environ.get("MKSTAGE1_BUILDDIR", "."))).lkvm_src
+        source = source or BuildConfig.load(Path(os.environ.get("MKSTAGE1_BUILDDIR", "."))).lkvm.source or ""
     if not Path(source, "virtio/9p.c").is_file():
         pytest.skip("needs the source of kvmtool in a directory: set LKVM_SRC")
     scratch = tmp_path_factory.mktemp("lkvm")

@@ -72,7 +72,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, configured: BuildConfig) -
     """A tag whose lock file is committed, and a build directory that is configured for it."""
     need_gpg()
     place = tmp_path_factory.mktemp("project")
-    checkout = Checkout(place / "source", place / "build", configured.cache_dir)
+    checkout = Checkout(place / "source", place / "build", configured.cache.directory)
     copy_source(checkout.srcdir)
     for name, old, new in (
         ("common/version.py", r'^VERSION = ".*"', f'VERSION = "{VERSION}"'),

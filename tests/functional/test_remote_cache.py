@@ -121,8 +121,8 @@ class Machine:
         cache = place / "cache"
         cache.mkdir(parents=True)
         for name in ("downloads", "wheels", "apt"):
-            if (configured.cache_dir / name).is_dir():
-                (cache / name).symlink_to(configured.cache_dir / name)
+            if (configured.cache.directory / name).is_dir():
+                (cache / name).symlink_to(configured.cache.directory / name)
         self.checkout = Checkout(place / "source", place / "build", cache)
         copy_source(self.checkout.srcdir)
 

@@ -69,7 +69,7 @@ def checkout(tmp_path: Path, configured: BuildConfig) -> Checkout:
     (flavor / "flavor.toml").write_text(FLAVOR)
     made = Checkout(tmp_path / "source", tmp_path / "build", tmp_path / "cache")
     copy_source(made.srcdir)
-    seed_cache(configured.cache_dir, made.cache_dir, COMPILES)
+    seed_cache(configured.cache.directory, made.cache_dir, COMPILES)
     return made
 
 

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from builder.engine.graph import Step
+from builder.engine.graph import MACHINE, Step
+from builder.model.architecture import Architecture
 from builder.model.config import BuildConfig
+from builder.model.config_view import view
 from common import process
 from common.progress import Json
 from tests.support.openpgp import gpg
@@ -118,6 +120,11 @@ class Context:
     facts: dict[str, Json] = field(default_factory=dict)
     progressed: int = 0
 
+    @property
+    def machine(self) -> Architecture:
+        assert MACHINE in self.step.reads and self.step.machine is not None
+        return self.step.machine
+
     def execute(
         self,
         argv: list[str | Path],
@@ -153,6 +160,6 @@ def run_step(step: Step, config: BuildConfig, root: Path) -> Context:
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
     inputs = {name: root / name for name in step.needs}
-    context = Context(config, step, output, scratch, inputs, root / "log")
+    context = Context(view(config, step.reads, step.name), step, output, scratch, inputs, root / "log")
     step.run(context)
     return context

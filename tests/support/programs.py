@@ -8,7 +8,10 @@ from pathlib import Path
 from tests.support.spawner import ROOT, Process, spawner
 
 _STAGE0 = ROOT / "stage0"
-_COMMANDS_OF_IMAGES = ("builder.aci.build_command", "builder.aci.archive", "builder.aci.commands", "builder.sign")
+_COMMANDS_OF_IMAGES = (
+    *("builder.commands.aci", "builder.commands.diff", "builder.commands.inspect", "builder.commands.verify"),
+    *("builder.image.archive", "builder.image.sign"),
+)
 
 
 def start_rkt(*words: str, cwd: Path, env: Mapping[str, str]) -> Process:

@@ -13,9 +13,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from tests.support.acis import aci, folder, item, manifest
 from tests.support.programs import start_rkt
 from tests.support.spawner import Process
-from tests.support.acis import aci, folder, item, manifest
 
 ROOT = Path(__file__).parents[3]
 HERE = (sys.executable, "-m", "stage0")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 from builder.engine.graph import Step, StepContext
 from builder.model import prebuilt_lkvm
+from builder.model.architecture import Architecture
 from builder.model.config import BuildConfig
 from builder.model.lock import check_source
 from builder.sources.tree import Checkout, SourceKind, apply_patches, classify, place
@@ -35,50 +37,44 @@ every machine: symbols of BFD, windows and compressed disk images serve no pod. 
 of debugging data with the build directory in it, which are stripped afterwards."""
 
 
-def steps(config: BuildConfig) -> tuple[Step, ...]:
+def steps(config: BuildConfig, machine: Architecture) -> tuple[Step, ...]:
     """The step that compiles lkvm, or takes one that is compiled.
 
     Its output: `lkvm`, static and stripped, and `lkvm.json`: `{"channel": true}`, whether it has what `enter` and
     `stop` use.
     """
-    if config.lkvm_program:
-        return (_prebuilt_step(Path(config.lkvm_program)),)
-    location = config.lkvm_src
+    if config.lkvm.program:
+        return (_prebuilt_step(config.lkvm.program, machine),)
+    location, revision = config.lkvm.source or "", config.lkvm.revision or ""
     remote = classify(location) in {SourceKind.GIT, SourceKind.DOWNLOAD}
-    check_source(config, location, f"commit:{config.lkvm_revision}")
+    check_source(config, location, f"commit:{revision}")
     step = Step(
-        name=NAME,
+        task=NAME,
         label="LKVM",
         summary=f"compile lkvm from {location}",
-        run=_run,
+        run=partial(_run, location, revision),
         files=patches(config) if remote else (*patches(config), Path(location)),
-        params={"source": location if remote else "local", "revision": config.lkvm_revision},
-        code=(
-            "builder.components.hypervisor.lkvm",
-            "builder.sources.tree",
-            "builder.sources.extract",
-            "builder.sources.download",
-        ),
+        params={"source": location if remote else "local", "revision": revision},
+        machine=machine,
         tools=("gcc", "ld", "make"),
         heavy=True,
     )
     return (step,)
 
 
-def _prebuilt_step(program: Path) -> Step:
+def _prebuilt_step(program: Path, machine: Architecture) -> Step:
     return Step(
-        name=NAME,
+        task=NAME,
         label="LKVM",
         summary=f"take {program}",
-        run=_take,
+        run=partial(_take, program),
+        machine=machine,
         files=(program,),
-        code=("builder.components.hypervisor.lkvm", "builder.model.prebuilt_lkvm"),
         tools=("strip",),
     )
 
 
-def _take(ctx: StepContext) -> None:
-    program = Path(ctx.config.lkvm_program)
+def _take(program: Path, ctx: StepContext) -> None:
     prebuilt_lkvm.check(program)
     channel = prebuilt_lkvm.has_channel(program)
     if not channel:
@@ -99,12 +95,12 @@ def patches(config: BuildConfig) -> tuple[Path, ...]:
     return tuple(sorted((config.srcdir / "flavors" / "kvm" / "lkvm-patches").glob("*.patch")))
 
 
-def _run(ctx: StepContext) -> None:
+def _run(location: str, revision: str, ctx: StepContext) -> None:
     tree = ctx.scratch / "kvmtool"
-    checkout = place(ctx.config.lkvm_src, ctx.config.lkvm_revision, tree, ctx)
+    checkout = place(location, revision, tree, ctx)
     if not (tree / "Makefile").is_file() or not (tree / "virtio").is_dir():
-        raise UserError(f"{ctx.config.lkvm_src}: not the source of kvmtool", hint="see --with-stage1-lkvm-src")
-    _check_revision(ctx, checkout)
+        raise UserError(f"{location}: not the source of kvmtool", hint="see --with-stage1-lkvm-src")
+    _check_revision(ctx, checkout, location, revision)
     applied = apply_patches(tree, list(patches(ctx.config)), ctx)
     # Products that came along with the source would be taken for up to date.
     ctx.execute(["make", "clean"], cwd=tree)
@@ -125,10 +121,9 @@ def _count(line: str, bar: Progress) -> None:
         bar.advance()
 
 
-def _check_revision(ctx: StepContext, checkout: Checkout) -> None:
+def _check_revision(ctx: StepContext, checkout: Checkout, location: str, wanted: str) -> None:
     """Say so where a checkout of the person's own is not at the revision that this project was tested with."""
-    wanted = ctx.config.lkvm_revision
     if checkout.modified:
-        ctx.notice(f"{ctx.config.lkvm_src} is modified since its last commit")
+        ctx.notice(f"{location} is modified since its last commit")
     if checkout.commit and wanted and not checkout.commit.startswith(wanted):
-        ctx.notice(f"{ctx.config.lkvm_src} is at {checkout.commit[:12]}, not at {wanted}")
+        ctx.notice(f"{location} is at {checkout.commit[:12]}, not at {wanted}")

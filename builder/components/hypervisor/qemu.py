@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 from builder.components import freestanding
@@ -11,9 +12,9 @@ from builder.components.userland import collect, userland_steps
 from builder.components.userland.selection import LICENSES, Selection, add_licenses, select
 from builder.components.userland.trees import one_tree
 from builder.debian.package_steps import QEMU_STEP
-from builder.engine.graph import Step, StepContext
-from builder.model.architecture import Architecture, architecture
-from builder.model.config import BuildConfig
+from builder.engine.graph import MACHINE, Step, StepContext
+from builder.model.architecture import Architecture
+from builder.model.config import BuildConfig, Provision
 from builder.model.flavor import Flavor
 from common.errors import UserError
 
@@ -33,40 +34,40 @@ def name_of(flavor: Flavor) -> str:
     return NAME + flavor.owner_suffix(userland_steps.NAME, NAME)
 
 
-def packages_of(config: BuildConfig, flavor: Flavor) -> tuple[str, ...]:
+def packages_of(config: BuildConfig, machine: Architecture, flavor: Flavor) -> tuple[str, ...]:
     """The packages that it comes from, or its firmware."""
-    return userland_steps.package_names(_folder(config, flavor))
+    return userland_steps.package_names(_folder(config, machine, flavor))
 
 
-def steps(config: BuildConfig, flavor: Flavor) -> tuple[Step, ...]:
+def steps(config: BuildConfig, machine: Architecture, flavor: Flavor) -> tuple[Step, ...]:
     """The steps that pick qemu from Debian packages, or compile it and pick its firmware.
 
     The output of the last: `rootfs`, without the loader and the libraries that the output of the step `userland` has
     already, and `components.json`. qemu finds its modules and firmware relative to its program, or to the directory of
     the loader that starts that.
     """
-    built = config.qemu == "build"
+    built = config.qemu.provision is Provision.BUILD
     picked = Step(
-        name=name_of(flavor),
+        task=name_of(flavor),
         label="QEMU",
-        summary=f"select {'the firmware of qemu' if built else 'qemu'} from Debian {config.debian_suite}",
-        run=lambda context: (_assemble if built else _run)(context, flavor),
+        summary=f"select {'the firmware of qemu' if built else 'qemu'} from Debian {config.debian.suite}",
+        run=partial(_assemble if built else _run, flavor),
         needs=(QEMU_STEP, *([qemu_build.NAME] if built else [userland_steps.name_of(flavor)])),
-        files=(_folder(config, flavor), _source(config)),
-        params={"arch": config.arch, "qemu": config.qemu, "words": dict(architecture(config.arch).qemu)},
-        code=("builder.components.hypervisor.qemu", "builder.components.freestanding", *userland_steps.CODE),
-        tools=freestanding.tools(config.arch),
+        files=(_folder(config, machine, flavor), _source(config)),
+        reads=(MACHINE, "qemu.provision"),
+        machine=machine,
+        tools=freestanding.tools(machine),
     )
-    return (*qemu_build.steps(config), picked) if built else (picked,)
+    return (*qemu_build.steps(config, machine), picked) if built else (picked,)
 
 
-def _folder(config: BuildConfig, flavor: Flavor) -> Path:
-    if config.qemu == "build":
+def _folder(config: BuildConfig, machine: Architecture, flavor: Flavor) -> Path:
+    if config.qemu.provision is Provision.BUILD:
         return qemu_build.folder(config)
-    folder = flavor.part(NAME) / config.arch
+    folder = flavor.part(NAME) / machine.name
     if not folder.is_dir():
         raise UserError(
-            f"flavor {flavor.name} has no qemu for {config.arch}: there is no {folder}",
+            f"flavor {flavor.name} has no qemu for {machine.name}: there is no {folder}",
             hint="see --with-stage1-arch",
         )
     return folder
@@ -93,13 +94,13 @@ def _program(machine: Architecture) -> str:
     return f"usr/bin/{machine.qemu['program']}"
 
 
-def _run(context: StepContext, flavor: Flavor) -> None:
-    folder = _folder(context.config, flavor)
-    machine = architecture(context.config.arch)
+def _run(flavor: Flavor, context: StepContext) -> None:
+    machine = context.machine
+    folder = _folder(context.config, machine, flavor)
     below = context.inputs[userland_steps.name_of(flavor)]
     tree = userland_steps.unpack_part(context, userland_steps.package_names(folder), QEMU_STEP)
     selection = select(tree, userland_steps.read_lists(folder))
-    trees = one_tree(tree, userland_steps.search_path(context.config.arch))
+    trees = one_tree(tree, userland_steps.search_path(machine))
     userland_steps.complete(trees, selection, str(folder / userland_steps.PACKAGES_LIST))
     selection.add_file(f"{machine.library_directory}/{_PRELOADED}", _compile(context), NAME)
     _add_front(context, selection, machine, front(machine))
@@ -108,16 +109,16 @@ def _run(context: StepContext, flavor: Flavor) -> None:
     userland_steps.write_packed(context, own, QEMU_STEP)
 
 
-def _assemble(context: StepContext, flavor: Flavor) -> None:
+def _assemble(flavor: Flavor, context: StepContext) -> None:
     """Put the firmware beside the program that was compiled: it looks in usr/share/qemu."""
-    folder = _folder(context.config, flavor)
+    machine = context.machine
+    folder = _folder(context.config, machine, flavor)
     compiled = context.inputs[qemu_build.NAME]
     tree = userland_steps.unpack_part(context, userland_steps.package_names(folder), QEMU_STEP)
     selection = Selection()
     for path, content in select(tree, userland_steps.read_lists(folder, but=qemu_build.LIBRARIES_LIST)).files.items():
         selection.add_file(f"{_FIRMWARE}/{content.name}", content, NAME, tree.owners[path])
     add_licenses(one_tree(tree, ()), selection)
-    machine = architecture(context.config.arch)
     selection.add_file(_program(machine), compiled / qemu_build.PROGRAM, NAME)
     for text in sorted((compiled / qemu_build.LICENSES).iterdir()):
         selection.add_file(f"usr/share/doc/{text.name}/copyright", text, LICENSES)

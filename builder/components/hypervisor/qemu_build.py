@@ -6,13 +6,15 @@ import json
 import re
 import shlex
 import shutil
+from functools import partial
 from pathlib import Path
 
 from builder.components.ninja import Counter
 from builder.components.userland import collect
 from builder.components.userland.selection import read_lines
 from builder.debian import dpkg, source_package
-from builder.engine.graph import Step, StepContext
+from builder.engine.graph import MACHINE, Step, StepContext
+from builder.model.architecture import Architecture
 from builder.model.config import BuildConfig
 from builder.sources.plain_directory import plain_directory
 from builder.sources.tree import SourceKind, classify, place
@@ -37,31 +39,25 @@ def folder(config: BuildConfig) -> Path:
     return config.srcdir / "flavors" / "kvm" / "qemu-build"
 
 
-def steps(config: BuildConfig) -> tuple[Step, ...]:
+def steps(config: BuildConfig, machine: Architecture) -> tuple[Step, ...]:
     """The steps that get the sources of qemu and of libslirp, and compile them."""
-    location = config.qemu_src
-    fetched = [source_package.step(config, _SLIRP_STEP, "libslirp")]
+    location = config.qemu.source or ""
+    fetched = [source_package.step(config, machine, _SLIRP_STEP, "libslirp")]
     files: tuple[Path, ...] = ()
     if not location:
-        fetched.append(source_package.step(config, _SOURCE_STEP, "qemu"))
+        fetched.append(source_package.step(config, machine, _SOURCE_STEP, "qemu"))
     elif classify(location) in {SourceKind.DIRECTORY, SourceKind.ARCHIVE}:
         files = (Path(location),)
     compile_step = Step(
-        name=NAME,
+        task=NAME,
         label="QEMU",
-        summary=f"compile qemu from {location or f'Debian {config.debian_suite}'}",
-        run=_run,
-        needs=tuple(step.name for step in fetched),
+        summary=f"compile qemu from {location or f'Debian {config.debian.suite}'}",
+        run=partial(_run, location),
+        needs=tuple(step.task for step in fetched),
         files=(folder(config), _special_files(config), *files),
-        params={"source": "local" if files else location, "arch": config.arch},
-        code=(
-            *(
-                "builder.components.hypervisor.qemu_build",
-                "builder.sources.plain_directory",
-                "builder.debian.source_package",
-            ),
-            *("builder.sources.tree", "builder.sources.extract", "builder.sources.download"),
-        ),
+        params={"source": "local" if files else location},
+        reads=(MACHINE,),
+        machine=machine,
         tools=("gcc", "ld", "meson", "ninja"),
         resumes=True,
         heavy=True,
@@ -73,18 +69,18 @@ def _special_files(config: BuildConfig) -> Path:
     return config.srcdir / "stage1" / "hypervisor" / "special_files.c"
 
 
-def _run(context: StepContext) -> None:
+def _run(location: str, context: StepContext) -> None:
     # configure refuses names with spaces.
     with plain_directory(context.scratch) as work:
         for left in work.iterdir():
             shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
         tree, slirp = work / "qemu", work / "libslirp"
-        if context.config.qemu_src:
-            place(context.config.qemu_src, "", tree, context)
+        if location:
+            place(location, "", tree, context)
         else:
             source_package.unpack(context, context.inputs[_SOURCE_STEP], tree)
         if not (tree / "softmmu").is_dir() and not (tree / "system").is_dir():
-            raise UserError(f"{context.config.qemu_src}: not the source of qemu", hint="see --with-stage1-qemu-src")
+            raise UserError(f"{location or NAME}: not the source of qemu", hint="see --with-stage1-qemu-src")
         source_package.unpack(context, context.inputs[_SLIRP_STEP], slirp)
         build = _Build(context, work)
         build.compile_slirp(slirp)
@@ -171,7 +167,7 @@ def _write_licenses(context: StepContext, tree: Path, slirp: Path, version: str)
     packages = [package for _, package in read_lines(folder(context.config) / LIBRARIES_LIST)]
     there = [package for package in packages if dpkg.license_of(package)]
     packed = dpkg.versions(context, there) if dpkg.is_there() else {}
-    packed["qemu"] = {"version": version, "architecture": context.config.arch, "source": "qemu"}
+    packed["qemu"] = {"version": version, "architecture": context.machine.name, "source": "qemu"}
     (context.output / collect.PACKED).write_text(json.dumps(packed, indent=1, sort_keys=True) + "\n")
     for package in packages:
         text = dpkg.license_of(package)

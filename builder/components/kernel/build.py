@@ -7,14 +7,15 @@ import re
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from builder.components.kernel import config_check, features, kernel_org
 from builder.components.kernel.spec import KernelSpec
 from builder.debian.package_steps import kernel_source_step, load_packages
-from builder.engine.graph import Step, StepContext
+from builder.engine.graph import MACHINE, Step, StepContext
 from builder.model import kernel_fragments, mirrors
-from builder.model.architecture import architecture
+from builder.model.architecture import Architecture
 from builder.model.config import BuildConfig
 from builder.model.kernel_fragments import Setting
 from builder.model.lock import check_source, expected_digest
@@ -38,14 +39,13 @@ _OBJECTS_PER_OPTION = 2.3
 """As observed; only the first guess of the progress bar."""
 
 
-def steps(config: BuildConfig, spec: KernelSpec) -> tuple[Step, ...]:
+def steps(config: BuildConfig, machine: Architecture, spec: KernelSpec) -> tuple[Step, ...]:
     """The steps for one kernel.
 
     The output of the last, `spec.compile_step`: the architecture's `kernel_images` (`bzImage`, and `vmlinux`, stripped,
     with a PVH entry), `config`, `FACTS`, and `features.FEATURES`. Raises `UserError` at once for fragments that cannot
     be read or contradict each other.
     """
-    machine = architecture(config.arch)
     merged = kernel_fragments.merge(*read_fragments(spec))
     options: dict[str, Json] = {setting.symbol: setting.value for setting in merged.settings}
     kind = _kind(spec)
@@ -53,27 +53,21 @@ def steps(config: BuildConfig, spec: KernelSpec) -> tuple[Step, ...]:
     files: tuple[Path, ...] = (config.srcdir / "kernel-configs" / "names.toml", *spec.patches)
     before: tuple[Step, ...] = ()
     if kind in {None, SourceKind.DOWNLOAD}:
-        before = (_source_step(config, spec),)
+        before = (_source_step(config, machine, spec),)
         needs = (spec.source_step,)
     else:
         files = (*files, Path(spec.src))
     compile_step = Step(
-        name=spec.compile_step,
+        task=spec.compile_step,
         label="KERNEL",
         summary=f"compile Linux {spec.version or spec.src}",
-        run=lambda context: _compile(context, spec, _unused(options)),
+        run=partial(_compile, spec, _unused(options)),
         needs=needs,
         files=files,
         # Neither comments nor the place of an option in a file make a difference.
-        params={"options": options, "arch": config.arch},
-        code=(
-            "builder.components.kernel.build",
-            "builder.components.kernel.features",
-            "builder.model.kernel_fragments",
-            "builder.components.kernel.config_check",
-            "builder.sources.tree",
-            "builder.sources.extract",
-        ),
+        params={"options": options},
+        reads=(MACHINE,),
+        machine=machine,
         tools=(
             *map(machine.tool, _COMPILERS),
             *_TOOLS,
@@ -107,41 +101,37 @@ def _kind(spec: KernelSpec) -> SourceKind | None:
     return kind
 
 
-def _source_step(config: BuildConfig, spec: KernelSpec) -> Step:
+def _source_step(config: BuildConfig, machine: Architecture, spec: KernelSpec) -> Step:
     """The step whose output is one source archive."""
     if spec.package:
         return Step(
-            name=spec.source_step,
+            task=spec.source_step,
             label="SOURCE",
             summary=f"take Debian's source of Linux {spec.version}",
-            run=lambda context: _take_debian_source(context, spec.package),
+            run=partial(_take_debian_source, spec.package),
             needs=(kernel_source_step(spec.package),),
             params={"package": spec.package},
-            code=("builder.components.kernel.build",),
+            reads=("debian.suite",),
+            machine=machine,
         )
     return Step(
-        name=spec.source_step,
+        task=spec.source_step,
         label="SOURCE",
         summary=f"download {spec.src}",
-        run=lambda context: _download_source(context, spec.src),
+        run=partial(_download_source, spec.src),
         files=(kernel_org.keys_folder(config),),
         params={"url": spec.src, "locked": expected_digest(config, spec.src.partition("#")[0])},
-        code=(
-            "builder.components.kernel.build",
-            "builder.components.kernel.kernel_org",
-            "builder.sources.download",
-            "builder.model.mirrors",
-            "builder.model.lock",
-        ),
+        reads=("downloads.locked",),
+        machine=machine,
     )
 
 
-def _take_debian_source(ctx: StepContext, name: str) -> None:
+def _take_debian_source(name: str, ctx: StepContext) -> None:
     directory = ctx.inputs[kernel_source_step(name)]
     found = [package for package in load_packages(directory) if package.name == name]
     if not found:
         raise UserError(
-            f"Debian {ctx.config.debian_suite} has no package {name}", hint="see --with-stage1-kernel-version"
+            f"Debian {ctx.config.debian.suite} has no package {name}", hint="see --with-stage1-kernel-version"
         )
     ctx.execute(["dpkg-deb", "--extract", directory / found[0].file, ctx.scratch])
     archives = list((ctx.scratch / "usr" / "src").glob(f"{name}.tar.*"))
@@ -152,8 +142,8 @@ def _take_debian_source(ctx: StepContext, name: str) -> None:
     ctx.record("package", f"{name} {found[0].version}")
 
 
-def _download_source(ctx: StepContext, location: str) -> None:
-    if ctx.config.offline:
+def _download_source(location: str, ctx: StepContext) -> None:
+    if ctx.config.downloads.offline:
         raise UserError(f"{location} is needed and the build is offline", hint="name a local archive instead")
     url, _, pin = location.partition("#sha256=")
     target = ctx.output / url.rpartition("/")[2]
@@ -166,10 +156,10 @@ def _download_source(ctx: StepContext, location: str) -> None:
         check_source(ctx.config, url, f"sha256:{digest}")
         return digest
 
-    ctx.record("sha256", mirrors.first_good(url, ctx.config.mirror_list, attempt, ctx.notice))
+    ctx.record("sha256", mirrors.first_good(url, ctx.config.downloads.mirrors, attempt, ctx.notice))
 
 
-def _compile(ctx: StepContext, spec: KernelSpec, unused: tuple[str, ...]) -> None:
+def _compile(spec: KernelSpec, unused: tuple[str, ...], ctx: StepContext) -> None:
     environment = _environment(ctx, unused)
     with plain_directory(ctx.scratch) as work:
         tree = work / "linux"
@@ -252,7 +242,7 @@ def _write_fragments(settings: Sequence[Setting], objects: Path) -> list[Path]:
 
 def _environment(ctx: StepContext, unused: tuple[str, ...]) -> dict[str, str]:
     """What makes two builds the same, wherever and whenever they run, and whatever else is installed there."""
-    machine = architecture(ctx.config.arch)
+    machine = ctx.machine
     stamp = time.strftime("%a %b %d %H:%M:%S UTC %Y", time.gmtime(ctx.epoch))
     return {
         "ARCH": machine.kernel_make,
@@ -269,7 +259,7 @@ def _environment(ctx: StepContext, unused: tuple[str, ...]) -> dict[str, str]:
 def _make_images(ctx: StepContext, tree: Path, objects: Path, environment: Mapping[str, str]) -> None:
     """Compile. `objects` lies in `tree`, so the compiler sees relative names only; the map is for what else it sees."""
     launcher = ctx.config.compiler_launcher
-    machine = architecture(ctx.config.arch)
+    machine = ctx.machine
     compiler = [f"CC={launcher} {machine.tool('gcc')}"] if launcher else []
     flags = f"-ffile-prefix-map={tree}=. -ffile-prefix-map={objects}=."
     total = int(len(config_check.read_config(objects / ".config")) * _OBJECTS_PER_OPTION)
@@ -311,7 +301,7 @@ class _Counter:
 
 
 def _collect(ctx: StepContext, objects: Path) -> None:
-    machine = architecture(ctx.config.arch)
+    machine = ctx.machine
     for name, file in machine.kernel_images.items():
         if name == "vmlinux":
             ctx.execute([machine.tool("strip"), "--strip-all", "-o", ctx.output / name, objects / file])

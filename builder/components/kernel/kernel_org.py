@@ -57,7 +57,7 @@ def fetch_verified(url: str, target: Path, ctx: StepContext) -> str:
     """
     folder = keys_folder(ctx.config)
     trusted = load_trusted(folder)
-    keys = collect_keys(folder, trusted, ctx.scratch, Path(ctx.config.gnupg_home) if ctx.config.gnupg_home else None)
+    keys = collect_keys(folder, trusted, ctx.scratch, ctx.config.signing.gnupg_home)
     base, _, name = url.rpartition("/")
     listing = ctx.scratch / DIGEST_LIST
     fetch(f"{base}/{DIGEST_LIST}", listing)

@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from builder.components import freestanding, guest
@@ -15,10 +16,10 @@ from builder.components.kernel.build import FACTS
 from builder.components.kernel.modules import Module, Modules
 from builder.components.userland.selection import read_lines
 from builder.debian.package_steps import KERNEL_STEP, load_packages
-from builder.engine.graph import Step, StepContext
+from builder.engine.graph import MACHINE, Step, StepContext
 from builder.formats.kernel_image import kernel_info, vmlinux_of
-from builder.model.architecture import architecture
-from builder.model.config import BuildConfig
+from builder.model.architecture import Architecture
+from builder.model.config import BuildConfig, Provision
 from common.errors import UserError
 from common.progress import Json
 
@@ -33,54 +34,53 @@ _PVH_ENTRY = "18"
 
 
 @dataclass(frozen=True)
-class _Kernel:
-    """Where the parts are."""
+class Kernel:
+    """Where the parts of a kernel are."""
 
     image: Path
     modules: Path | None
 
 
-def meta_package(config: BuildConfig) -> str:
+def meta_package(machine: Architecture) -> str:
     """The package that stands for Debian's present kernel: "linux-image-amd64"."""
-    return f"linux-image-{architecture(config.arch).debian}"
+    return f"linux-image-{machine.debian}"
 
 
-def step(config: BuildConfig) -> Step:
+def step(config: BuildConfig, machine: Architecture) -> Step:
     """The step that takes a kernel.
 
     Its output: `vmlinux`, which qemu enters by PVH where the kernel can be entered so; `bzImage`, unless the person's
     kernel is none; `FACTS`; `features.FEATURES`; and where they apply `initramfs` and `copyright`.
     """
-    own = tuple(Path(path) for path in (config.kernel_image, config.kernel_modules) if path)
+    own = tuple(path for path in (config.kernel.image, config.kernel.modules) if path)
+    kernel = Kernel(config.kernel.image, config.kernel.modules) if config.kernel.image else None
     return Step(
-        name=NAME,
+        task=NAME,
         label="KERNEL",
-        summary=f"take {config.kernel_image or meta_package(config)}",
-        run=_run,
+        summary=f"take {config.kernel.image or meta_package(machine)}",
+        run=partial(_run, kernel),
         needs=() if own else (KERNEL_STEP,),
-        files=(_lists(config), *guest.sources(config, guest.INITRAMFS), *own),
-        params={"arch": config.arch, "image": config.kernel_image, "modules": config.kernel_modules},
-        code=(
-            *(f"builder.components.kernel.{name}" for name in ("prebuilt", "features", "initramfs", "modules", "cpio")),
-            "builder.formats.kernel_image",
-            "builder.components.guest",
-            "builder.components.freestanding",
-        ),
-        tools=freestanding.tools(config.arch),
+        files=(_lists(config, machine), *guest.sources(config, guest.INITRAMFS), *own),
+        params={"own": [path.name for path in own]},
+        reads=(MACHINE,),
+        machine=machine,
+        tools=freestanding.tools(machine),
     )
 
 
 def has_initramfs(config: BuildConfig) -> bool:
     """Say whether the kernel of a configuration comes with an initramfs."""
-    return config.kernel == "prebuilt" and bool(config.kernel_modules or not config.kernel_image)
+    return config.kernel.provision is Provision.PREBUILT and (
+        config.kernel.modules is not None or config.kernel.image is None
+    )
 
 
-def _lists(config: BuildConfig) -> Path:
-    return config.srcdir / "kernel-configs" / config.arch / "modules"
+def _lists(config: BuildConfig, machine: Architecture) -> Path:
+    return config.srcdir / "kernel-configs" / machine.name / "modules"
 
 
-def _run(context: StepContext) -> None:
-    kernel = _own(context.config) if context.config.kernel_image else _unpack(context)
+def _run(own: Kernel | None, context: StepContext) -> None:
+    kernel = own or _unpack(context)
     content = kernel.image.read_bytes()
     info = kernel_info(content)
     if info is None:
@@ -106,11 +106,7 @@ def _run(context: StepContext) -> None:
         context.record(key, value)
 
 
-def _own(config: BuildConfig) -> _Kernel:
-    return _Kernel(Path(config.kernel_image), Path(config.kernel_modules) if config.kernel_modules else None)
-
-
-def _unpack(context: StepContext) -> _Kernel:
+def _unpack(context: StepContext) -> Kernel:
     """Unpack Debian's package, and put its license into the output."""
     directory = context.inputs[KERNEL_STEP]
     (package,) = load_packages(directory)
@@ -123,7 +119,7 @@ def _unpack(context: StepContext) -> _Kernel:
     if len(images) != 1 or len(modules) != 1 or not license_.is_file():
         raise UserError(f"{package.file} is not what a kernel's package is: one kernel, its modules, and its license")
     shutil.copyfile(license_, context.output / LICENSE)
-    return _Kernel(images[0], modules[0])
+    return Kernel(images[0], modules[0])
 
 
 def _for_qemu(context: StepContext, image: bytes) -> bytes:
@@ -149,7 +145,7 @@ def _for_qemu(context: StepContext, image: bytes) -> bytes:
 
 def _modules(context: StepContext, modules: Modules) -> tuple[Module, ...]:
     """The modules of the lists, in the order of loading. Those of the second list may be missing."""
-    boot, apps = (list(_names(path)) for path in sorted(_lists(context.config).glob("*.list")))
+    boot, apps = (list(_names(path)) for path in sorted(_lists(context.config, context.machine).glob("*.list")))
     missing = [name for name in apps if not modules.has(name)]
     if missing:
         context.notice(f"the kernel has no module for apps' use {', '.join(missing)}")

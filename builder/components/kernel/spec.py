@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.model import kernel_version
+from builder.model.architecture import Architecture
 from builder.model.config import BuildConfig
 from builder.model.flavor import Flavor
 from builder.model.variants import versions_of
@@ -52,17 +53,20 @@ def source_package(series: str) -> str:
     return f"linux-source-{series}"
 
 
-def specs_of(config: BuildConfig, flavor: Flavor) -> tuple[KernelSpec, ...]:
+def specs_of(config: BuildConfig, machine: Architecture, flavor: Flavor) -> tuple[KernelSpec, ...]:
     """The kernels of a flavor, one for each version.
 
     Raises `UserError` for a fragment that is to be left out and does not exist.
     """
     suffix = flavor.owner_suffix(_TABLE)
-    ours, theirs = _ours(config, flavor), (*flavor.paths("kernel.fragments"), *config.kernel_fragments)
-    patches = (*sorted((config.srcdir / "kernel-configs" / "patches").glob("*.patch")), *flavor.paths("kernel.patches"))
-    if config.kernel_src:
-        version = config.kernel_versions[0] if config.kernel_versions else ""
-        return (KernelSpec(suffix, config.kernel_src, version, ours, theirs, patches),)
+    ours, theirs = _ours(config, machine, flavor), (*flavor.keys.kernel.fragments.paths, *config.kernel.fragments)
+    patches = (
+        *sorted((config.srcdir / "kernel-configs" / "patches").glob("*.patch")),
+        *flavor.keys.kernel.patches.paths,
+    )
+    if config.kernel.source:
+        version = config.kernel.versions[0] if config.kernel.versions else ""
+        return (KernelSpec(suffix, config.kernel.source, version, ours, theirs, patches),)
     return tuple(
         KernelSpec(
             f"{suffix}-{version}",
@@ -76,13 +80,13 @@ def specs_of(config: BuildConfig, flavor: Flavor) -> tuple[KernelSpec, ...]:
     )
 
 
-def _ours(config: BuildConfig, flavor: Flavor) -> tuple[Path, ...]:
+def _ours(config: BuildConfig, machine: Architecture, flavor: Flavor) -> tuple[Path, ...]:
     """Those for every architecture, and those for this one; what is of one purpose has one name."""
     folder = config.srcdir / "kernel-configs"
-    found = sorted(path for name in ("common", config.arch) for path in (folder / name).glob("*.config"))
+    found = sorted(path for name in ("common", machine.name) for path in (folder / name).glob("*.config"))
     purposes = {path.stem for path in found}
-    left_out = flavor.texts("kernel.without")
-    for item in flavor.items.get("kernel.without", ()):
+    left_out = flavor.keys.kernel.without.values
+    for item in flavor.keys.kernel.without.items:
         if item.value not in purposes:
             known = ", ".join(sorted(purposes))
             raise UserError(f"{item.where}: {folder} has no {item.value}.config", hint=f"it has {known}")

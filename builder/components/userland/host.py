@@ -20,7 +20,7 @@ _PACKAGE = re.compile(r"^([a-z0-9][a-z0-9.+-]*)(:[a-z0-9]+)?(, .*)?: (/.*)$", re
 def run(context: StepContext, flavor: Flavor) -> None:
     """Copy the programs and their libraries. Their packages are named where dpkg knows them, and has their licenses."""
     tree = PackageTree(Path("/"))
-    directories = userland_steps.search_path(context.config.arch)
+    directories = userland_steps.search_path(context.machine)
     entries = userland_steps.entries_of(flavor)
     selection = collect.collect(tree, entries, Origin.HOST, "this machine", directories, lambda _: "")
     selection.packages |= _packages(context, selection.files)

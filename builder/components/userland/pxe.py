@@ -19,7 +19,6 @@ from builder.model.userland_origin import Origin
 from builder.sources.download import fetch
 from common import gpg
 from common.errors import UserError
-from common.files import is_url
 from common.process import CommandError
 
 SQUASHFS = "usr.squashfs"
@@ -31,23 +30,25 @@ _CPIO_MAGIC = b"0707"
 _CHUNK = 1 << 20
 
 
-def run(context: StepContext, flavor: Flavor) -> None:
-    """Unpack the image and take the programs and their libraries. Raises `UserError` for what is no such image."""
-    location = context.config.pxe_image
-    image = _download(context, location) if is_url(location) else Path(location)
+def run(context: StepContext, flavor: Flavor, location: str, key: Path | None) -> None:
+    """Unpack the image and take the programs and their libraries. Raises `UserError` for what is no such image.
+
+    `key`: file of the public keys that may have signed an image behind a URL.
+    """
+    image = _download(context, location, key) if key is not None else Path(location)
     root = _unpack(context, image, location)
-    directories = (*userland_steps.search_path(context.config.arch)[1:], "usr/lib64/systemd")
+    directories = (*userland_steps.search_path(context.machine)[1:], "usr/lib64/systemd")
     tree = PackageTree(root)
     entries = userland_steps.entries_of(flavor)
     selection = collect.collect(tree, entries, Origin.COREOS, location, directories, lambda _: "")
-    version = context.config.pxe_systemd_version
-    packed = {NAME: {"version": version, "architecture": context.config.arch, "source": Path(location).name}}
+    version = context.config.userland.pxe_systemd_version or ""
+    packed = {NAME: {"version": version, "architecture": context.machine.name, "source": Path(location).name}}
     collect.write(context.output, selection, packed)
 
 
-def _download(context: StepContext, url: str) -> Path:
+def _download(context: StepContext, url: str, key: Path) -> Path:
     """Fetch an image and its signature, and check it. Raises `UserError` where it is not signed by the key."""
-    if context.config.offline:
+    if context.config.downloads.offline:
         raise UserError(f"{url} is needed and the build is offline", hint="name a local file instead")
     image = context.scratch / "pxe-image"
     signature = context.scratch / "pxe-image.sig"
@@ -55,10 +56,10 @@ def _download(context: StepContext, url: str) -> Path:
     def get(place: str) -> None:
         fetch(f"{place}.sig", signature)
         fetch(place, image, progress=context.progress)
-        signer = gpg.find_signer(image, signature, Path(context.config.pxe_key), where=place)
+        signer = gpg.find_signer(image, signature, key, where=place)
         context.record("signed_by", signer.fingerprint)
 
-    first_good(url, context.config.mirror_list, get, context.notice)
+    first_good(url, context.config.downloads.mirrors, get, context.notice)
     return image
 
 

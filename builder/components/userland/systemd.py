@@ -8,6 +8,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 from builder.components.ninja import Counter
@@ -15,8 +16,8 @@ from builder.components.userland import collect, userland_steps
 from builder.components.userland.selection import read_lines
 from builder.debian import source_package
 from builder.debian.deb import PackageTree
-from builder.engine.graph import Step, StepContext
-from builder.model.architecture import architecture
+from builder.engine.graph import MACHINE, Step, StepContext
+from builder.model.architecture import Architecture
 from builder.model.config import BuildConfig
 from builder.model.flavor import Flavor
 from builder.model.lock import check_source, pinned
@@ -33,29 +34,27 @@ _SWITCHES = {"true": "enabled", "false": "disabled"}
 """What the values of an option of the type `feature` are called."""
 
 
-def steps(config: BuildConfig) -> tuple[Step, ...]:
+def steps(config: BuildConfig, machine: Architecture) -> tuple[Step, ...]:
     """The steps that get the source and compile it. The output of the last: `rootfs`, what systemd installs."""
-    location = config.systemd_src
+    location, revision = config.userland.systemd_source or "", config.userland.systemd_revision or ""
     fetched: list[Step] = []
     files: tuple[Path, ...] = ()
     if not location:
-        fetched.append(source_package.step(config, _SOURCE_STEP, NAME))
+        fetched.append(source_package.step(config, machine, _SOURCE_STEP, NAME))
     elif classify(location) in {SourceKind.DIRECTORY, SourceKind.ARCHIVE}:
         files = (Path(location),)
     else:
-        check_source(config, *pinned(location, config.systemd_revision))
+        check_source(config, *pinned(location, revision))
     compile_step = Step(
-        name=NAME,
+        task=NAME,
         label="SYSTEMD",
-        summary=f"compile systemd from {location or f'Debian {config.debian_suite}'}",
-        run=_compile,
-        needs=tuple(step.name for step in fetched),
+        summary=f"compile systemd from {location or f'Debian {config.debian.suite}'}",
+        run=partial(_compile, location, revision),
+        needs=tuple(step.task for step in fetched),
         files=(_options_file(config), *files),
-        params={"source": "local" if files else location, "revision": config.systemd_revision, "arch": config.arch},
-        code=(
-            *("builder.components.userland.systemd", "builder.debian.source_package"),
-            *("builder.sources.tree", "builder.sources.extract", "builder.sources.download"),
-        ),
+        params={"source": "local" if files else location, "revision": revision},
+        reads=(MACHINE,),
+        machine=machine,
         tools=("gcc", "ld", "meson", "ninja"),
         heavy=True,
     )
@@ -70,11 +69,11 @@ def run(context: StepContext, flavor: Flavor) -> None:
         userland_steps.entries_of(flavor),
         Origin.SRC,
         "what systemd installs",
-        (architecture(context.config.arch).library_directory,),
+        (context.machine.library_directory,),
         lambda _: NAME,
     )
     version = (compiled / _VERSION).read_text().strip()
-    packed = {NAME: {"version": version, "architecture": context.config.arch, "source": NAME}}
+    packed = {NAME: {"version": version, "architecture": context.machine.name, "source": NAME}}
     collect.write(context.output, selection, packed)
 
 
@@ -82,16 +81,15 @@ def _options_file(config: BuildConfig) -> Path:
     return config.srcdir / "flavors" / "src" / "systemd.options"
 
 
-def _compile(context: StepContext) -> None:
+def _compile(location: str, revision: str, context: StepContext) -> None:
     tree, build, installed = (context.scratch / name for name in ("source", "build", "installed"))
-    location = context.config.systemd_src
     if location:
-        checkout = place(location, context.config.systemd_revision, tree, context)
+        checkout = place(location, revision, tree, context)
         context.record("revision", checkout.commit)
     else:
         source_package.unpack(context, context.inputs[_SOURCE_STEP], tree)
     if not (tree / "src/core/main.c").is_file() or not (tree / "meson.build").is_file():
-        raise UserError(f"{location}: not the source of systemd", hint="see --with-stage1-systemd-src")
+        raise UserError(f"{location or NAME}: not the source of systemd", hint="see --with-stage1-systemd-src")
     env = _environment(context)
     known: list[dict[str, Json]] = json.loads(
         _meson(context, env, "introspect", "--buildoptions", tree / "meson.build")
@@ -125,7 +123,7 @@ def _fixed(context: StepContext, tree: Path, build: Path) -> list[str]:
     """The settings that are no options of systemd's own: nothing of the build directory gets into the result."""
     relative = os.path.relpath(tree, build)
     flags = [f"-ffile-prefix-map={tree}=.", f"-ffile-prefix-map={build}=.", f"-ffile-prefix-map={relative}=."]
-    libraries = f"/{architecture(context.config.arch).library_directory}"
+    libraries = f"/{context.machine.library_directory}"
     return [
         "--prefix=/usr",
         "--sysconfdir=/etc",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
@@ -22,8 +23,8 @@ from builder.components.userland.selection import (
 from builder.components.userland.trees import Trees, one_tree, over
 from builder.debian.deb import PackageTree, unpack
 from builder.debian.package_steps import USERLAND_STEP, load_packages
-from builder.engine.graph import Step, StepContext
-from builder.model.architecture import architecture
+from builder.engine.graph import MACHINE, Step, StepContext
+from builder.model.architecture import Architecture
 from builder.model.config import BuildConfig
 from builder.model.flavor import Flavor
 from builder.model.userland_origin import Origin, origin_of
@@ -34,15 +35,6 @@ PACKAGES_LIST = "packages.list"
 PACKED = "packed.json"
 """In the output: the packages that its files come from, `{"bash": {"version": "5.2.15-2", "architecture": "amd64",
 "source": "bash"}}`."""
-CODE = (
-    "builder.components.userland.userland_steps",
-    "builder.components.userland.collect",
-    "builder.debian.deb",
-    "builder.components.userland.prefetch",
-    "builder.components.userland.selection",
-    "builder.components.userland.trees",
-    "builder.formats.elf",
-)
 
 
 def package_names(folder: Path) -> tuple[str, ...]:
@@ -68,25 +60,24 @@ def collect_step_name(flavor: Flavor) -> str:
 
 def packages_of(flavor: Flavor) -> tuple[str, ...]:
     """The packages of a flavor's userland: those of the list, and those that flavor.toml names."""
-    return tuple(dict.fromkeys((*package_names(flavor.part(NAME)), *flavor.texts("userland.packages"))))
+    return tuple(dict.fromkeys((*package_names(flavor.part(NAME)), *flavor.keys.userland.packages.values)))
 
 
 def entries_of(flavor: Flavor) -> tuple[Entry, ...]:
     """What a flavor takes of its packages: its lists, those aside that it leaves out, and what flavor.toml names."""
     folder = flavor.part(NAME)
-    for item in flavor.items.get("userland.without", ()):
+    for item in flavor.keys.userland.without.items:
         if not (folder / f"{item.value}.list").is_file():
             known = sorted(path.stem for path in folder.glob("*.list") if path.name != PACKAGES_LIST)
             raise UserError(f"{item.where}: {folder} has no {item.value}.list", hint=f"it has {', '.join(known)}")
-    listed = (entry for entry in read_lists(folder) if entry.component not in flavor.texts("userland.without"))
+    listed = (entry for entry in read_lists(folder) if entry.component not in flavor.keys.userland.without.values)
     own = (
-        parse_entry(item.value, item.folder.name, item.where, item.file)
-        for item in flavor.items.get("userland.files", ())
+        parse_entry(item.value, item.folder.name, item.where, item.file) for item in flavor.keys.userland.files.items
     )
     return (*listed, *own)
 
 
-def step(config: BuildConfig, flavor: Flavor) -> Step:
+def step(config: BuildConfig, machine: Architecture, flavor: Flavor) -> Step:
     """The step that picks a flavor's userland from Debian packages.
 
     Its output: `rootfs`, with the loader and every library in one directory, and `components.json`:
@@ -95,20 +86,19 @@ def step(config: BuildConfig, flavor: Flavor) -> Step:
     origin = origin_of(config, flavor)
     besides = "" if origin is Origin.DEBIAN else f" and from {origin.value}"
     return Step(
-        name=name_of(flavor),
+        task=name_of(flavor),
         label="USERLAND",
-        summary=f"select the userland of {flavor.name} from Debian {config.debian_suite}{besides}",
-        run=lambda context: _run(context, flavor),
+        summary=f"select the userland of {flavor.name} from Debian {config.debian.suite}{besides}",
+        run=partial(_run, flavor, origin),
         needs=(USERLAND_STEP, *([collect_step_name(flavor)] if origin is not Origin.DEBIAN else [])),
         files=(flavor.part(NAME),),
         params={
             "origin": origin.value,
-            "arch": config.arch,
-            "debian_arch": architecture(config.arch).debian,
-            "packages": list(flavor.texts("userland.packages")),
+            "packages": list(flavor.keys.userland.packages.values),
             "entries": [[entry.component, entry.path, entry.target] for entry in entries_of(flavor)],
         },
-        code=CODE,
+        reads=(MACHINE,),
+        machine=machine,
     )
 
 
@@ -156,9 +146,9 @@ def write_packed(
     (context.output / PACKED).write_text(json.dumps(packed | dict(others), indent=1, sort_keys=True) + "\n")
 
 
-def search_path(arch: str) -> tuple[str, ...]:
+def search_path(machine: Architecture) -> tuple[str, ...]:
     """The default directories of the loader of an image."""
-    return architecture(arch).library_directory, "usr/lib", "usr/lib64"
+    return machine.library_directory, "usr/lib", "usr/lib64"
 
 
 def paths_of(directory: Path) -> frozenset[str]:
@@ -166,11 +156,10 @@ def paths_of(directory: Path) -> frozenset[str]:
     return frozenset(json.loads((directory / COMPONENTS).read_text()))
 
 
-def _run(context: StepContext, flavor: Flavor) -> None:
+def _run(flavor: Flavor, origin: Origin, context: StepContext) -> None:
     folder = flavor.part(NAME)
-    origin = origin_of(context.config, flavor)
     tree = unpack_part(context, packages_of(flavor), USERLAND_STEP)
-    directories = search_path(context.config.arch)
+    directories = search_path(context.machine)
     trees = one_tree(tree, directories)
     packed: dict[str, dict[str, str]] = {}
     if origin is not Origin.DEBIAN:
@@ -204,6 +193,6 @@ def _add_library_cache(context: StepContext, tree: PackageTree, selection: Selec
     root = context.scratch / "rootfs"
     cache = root / "etc/ld.so.cache"
     cache.parent.mkdir(exist_ok=True)
-    machine = architecture(context.config.arch)
+    machine = context.machine
     context.execute([*machine.runner, ldconfig, "-r", root, "-X", "-f", "/dev/null", f"/{machine.library_directory}"])
     selection.add_file("etc/ld.so.cache", cache, "libc6", "libc6")

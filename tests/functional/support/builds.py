@@ -62,11 +62,11 @@ def options_of(config: BuildConfig) -> list[str]:
     """Options of configure.py that build, in another directory, the images that `config` builds."""
     paths = ("--builddir", "--with-cache-dir", "--with-stage1-lkvm-src", "--with-stage1-kernel-config")
     options = [word for word in config.arguments if not word.startswith(paths) and word != "--install-deps"]
-    if config.lkvm_src:
-        options.append(f"--with-stage1-lkvm-src={config.lkvm_src}")
-    if config.kernel_fragments:
-        options.append("--with-stage1-kernel-config=" + ",".join(map(str, config.kernel_fragments)))
-    return [*options, f"--with-stage1-kvm-hypervisors={','.join(config.hypervisors)}"]
+    if config.lkvm.source:
+        options.append(f"--with-stage1-lkvm-src={config.lkvm.source}")
+    if config.kernel.fragments:
+        options.append("--with-stage1-kernel-config=" + ",".join(map(str, config.kernel.fragments)))
+    return [*options, f"--with-stage1-kvm-hypervisors={','.join(config.stage1.hypervisors)}"]
 
 
 def copy_source(target: Path) -> None:

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from builder.image.app import App, app_manifest, build_aci
-from builder.image.archive import Compression
 from builder.image.image_steps import public_key_name, signed
-from builder.model.config import BuildConfig
+from builder.model.config import BuildConfig, Compression
 from common.errors import UserError
 from tests.functional.support.builds import Checkout, copy_source
 
@@ -94,8 +93,8 @@ def find_aci(hypervisor: str, scratch: Path) -> Path:
     config = configured_build()
     if hypervisor == CONTAINER:
         aci = find_flavor("coreos", scratch)
-    elif hypervisor in config.hypervisors:
-        name = f"stage1-kvm-{hypervisor}.aci" if len(config.hypervisors) > 1 else "stage1-kvm.aci"
+    elif hypervisor in config.stage1.hypervisors:
+        name = f"stage1-kvm-{hypervisor}.aci" if len(config.stage1.hypervisors) > 1 else "stage1-kvm.aci"
         aci = config.bindir_out / os.environ.get("MKSTAGE1_IMAGE", name)
     elif hypervisor == "lkvm" and os.environ.get("LKVM_SRC"):
         source = Path(os.environ["LKVM_SRC"]).resolve()
@@ -115,7 +114,7 @@ def find_flavor(name: str, scratch: Path) -> Path:
     Raises `NotBuilt`.
     """
     config, file = configured_build(), f"stage1-{name}.aci"
-    if name in config.flavors:
+    if name in config.stage1.flavors:
         return config.bindir_out / file
     return _build(config, scratch / name, file, f"--with-stage1-flavors={name}")
 
@@ -182,7 +181,7 @@ def _escape(match: re.Match[bytes]) -> bytes:
 
 def _build(config: BuildConfig, place: Path, file: str, *options: str) -> Path:
     """Build an image besides those of the configured build, with its cache; the first call does."""
-    checkout = Checkout(place / "source", place / "build", config.cache_dir)
+    checkout = Checkout(place / "source", place / "build", config.cache.directory)
     aci = checkout.builddir / "bin" / file
     if not aci.exists():
         # In a copy: plain `make` in the source tree is to build what it was configured for.

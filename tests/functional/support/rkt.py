@@ -31,7 +31,7 @@ class Rkt:
         # A copy: it looks for the image where it lies itself.
         shutil.copy(program or _built(), self.program)
         if stage1 is not None:
-            default = configured_build().default_stage1_name.rpartition("/")[2]
+            default = configured_build().default_stage1.name.rpartition("/")[2]
             (self.program.parent / f"{default}.aci").symlink_to(stage1)
 
     def argv(self, *words: str | Path) -> list[str]:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from builder.image.archive import ArchiveResult, Compression, write_aci
+from builder.image.archive import ArchiveResult, write_aci
 from builder.image.manifest import stage1_manifest
+from builder.model.config import Compression
 
 TEMPLATE = Path(__file__).parents[3] / "flavors" / "kvm" / "manifest.json.j2"
 EPOCH = 1767225600

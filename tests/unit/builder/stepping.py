@@ -6,8 +6,10 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from builder.engine.graph import Step
+from builder.engine.graph import MACHINE, Step
+from builder.model.architecture import Architecture
 from builder.model.config import BuildConfig
+from builder.model.config_view import view
 from common import process
 from common.progress import Json, Progress
 
@@ -32,7 +34,8 @@ class PlainContext:
     def __init__(
         self, root: Path, config: BuildConfig, step: Step, inputs: Mapping[str, Path] | None = None, jobs: int = 2
     ) -> None:
-        self.config = config
+        self.config = view(config, step.reads, step.name)
+        self.whole_config = config
         self.step = step
         self.output = root / "output"
         self.scratch = root / "scratch"
@@ -45,6 +48,11 @@ class PlainContext:
         self.bars: list[Bar] = []
         for folder in (self.output, self.scratch):
             folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def machine(self) -> Architecture:
+        assert MACHINE in self.step.reads and self.step.machine is not None
+        return self.step.machine
 
     def execute(
         self,

@@ -12,12 +12,14 @@ import types
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from builder.model.config import BuildConfig
 from builder.engine.build import build_steps
-from builder.engine.graph import Graph, Plan, Product, Scope, Step, StepContext
-from common.progress import Json
 from builder.engine.console import Console, Verbosity
+from builder.engine.graph import Graph, Plan, Product, Scope, Step, StepContext
 from builder.engine.runner import Build
+from builder.model.architecture import Architecture
+from builder.model.architecture_files import load_architecture
+from builder.model.config import BuildConfig
+from common.progress import Json
 from tests.support.spawner import Process, spawner
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -26,18 +28,37 @@ _OBJECTS = 4
 
 
 def make_config(root: Path, **changes: object) -> BuildConfig:
-    """The record of `root/build`, with its cache in `root/cache` and its sources in `root/src`."""
-    values: dict[str, object] = {}
-    for field in dataclasses.fields(BuildConfig):
-        kind = str(field.type)
-        values[field.name] = () if kind.startswith("tuple") else False if kind == "bool" else ""
-    values |= {"srcdir": root / "src", "builddir": root / "build", "cache_dir": root / "cache", "arch": "amd64"}
-    values |= changes
-    values["architectures"] = values["architectures"] or (values["arch"],)
-    config = BuildConfig(**values)  # type: ignore[arg-type]
+    """The record of `root/build`, with its cache in `root/cache` and its sources in `root/src`.
+
+    `kernel_source="/linux"` changes a field of a part of the record, here `kernel.source`.
+    """
+    defaults: dict[str, object] = {
+        "cache_directory": root / "cache",
+        "stage1_architectures": ("amd64",),
+        "downloads_lock_file": root / "src" / "stage1.lock",
+    }
+    config = altered(BuildConfig(root / "src", root / "build"), **defaults | changes)
     config.srcdir.mkdir(parents=True, exist_ok=True)
     config.builddir.mkdir(parents=True, exist_ok=True)
     return config
+
+
+def altered(config: BuildConfig, **changes: object) -> BuildConfig:
+    """A configuration with other values; names as those of `make_config`."""
+    parts = [field.name for field in dataclasses.fields(BuildConfig)]
+    for name, value in changes.items():
+        part = next((part for part in parts if name.startswith(f"{part}_") and name not in parts), None)
+        if part is None:
+            config = dataclasses.replace(config, **{name: value})  # type: ignore[arg-type]
+        else:
+            inner = dataclasses.replace(getattr(config, part), **{name.removeprefix(f"{part}_"): value})
+            config = dataclasses.replace(config, **{part: inner})
+    return config
+
+
+def machine_of(config: BuildConfig) -> Architecture:
+    """The first architecture of a configuration."""
+    return load_architecture(config.stage1.architectures[0])
 
 
 def make_build(root: Path, verbosity: Verbosity = Verbosity.INFO) -> tuple[Build, io.StringIO]:
@@ -153,7 +174,13 @@ def build(root: Path, *names: str) -> str:
 
 def start_synthetic(root: Path, *arguments: str, env: Mapping[str, str] | None = None, pipes: int = 2) -> Process:
     """`mkstage1` with the synthetic plan of `root`."""
-    modules = ("builder.cli", "builder.engine.explain", "builder.engine.build_record", "builder.engine.graph_text", "tests.unit.builder.synthetic")
+    modules = (
+        "builder.cli",
+        "builder.engine.explain",
+        "builder.engine.build_record",
+        "builder.engine.graph_text",
+        "tests.unit.builder.synthetic",
+    )
     return spawner(*modules).start(
         "tests.unit.builder.synthetic:main",
         argv=["mkstage1", *arguments],

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from builder.engine.graph import Graph, Plan
-from builder.model.config import BuildConfig
+from builder.model.config import BuildConfig, Signer
 from builder.plan import plan
 from common.errors import UserError
 from tests.unit.builder.flavors import write_flavor
@@ -19,16 +19,13 @@ PROJECT = Path(__file__).parents[3]
 def configure(root: Path, *flavors: str, **changes: object) -> BuildConfig:
     values: dict[str, object] = {
         "srcdir": PROJECT,
-        "flavors": flavors,
-        "flavors_path": (root / "mine",),
-        "flavors_version": "1",
-        "arch": "amd64",
-        "hypervisors": ("qemu",),
-        "kernel": "build",
+        "stage1_flavors": flavors,
+        "stage1_flavors_path": (root / "mine",),
+        "stage1_version": "1",
+        "stage1_hypervisors": ("qemu",),
         "kernel_versions": ("6.1",),
         "debian_suite": "bookworm",
-        "aci_compression": "gzip",
-        "signing_key": "none",
+        "signing_signer": Signer.NONE,
     }
     (root / "mine").mkdir(exist_ok=True)
     return make_config(root, **values | changes)
@@ -74,7 +71,11 @@ def test_several_versions_of_linux(tmp_path: Path) -> None:
 
 def test_several_architectures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
-    both = {"architectures": ("amd64", "aarch64"), "hypervisors": ("lkvm", "qemu"), "lkvm_src": str(tmp_path)}
+    both = {
+        "stage1_architectures": ("amd64", "aarch64"),
+        "stage1_hypervisors": ("lkvm", "qemu"),
+        "lkvm_source": str(tmp_path),
+    }
     planned = plan(configure(tmp_path, "kvm", "fly", **both))
     steps, files = steps_and_files(planned)
     assert files == {
@@ -85,9 +86,10 @@ def test_several_architectures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert not {"rkt-aarch64", "lkvm-aarch64"} & steps
     by_name = {step.name: step for step in planned.steps}
     compile_step = by_name["kernel-compile-6.1-aarch64"]
-    assert compile_step.config is not None and compile_step.config.arch == "aarch64"
-    assert compile_step.aliases == {"kernel-source-6.1-aarch64": "kernel-source-6.1"}
-    assert by_name["kernel-compile-6.1"].config is None
+    assert compile_step.machine is not None and compile_step.machine.name == "aarch64"
+    assert (compile_step.needs, compile_step.needed) == (("kernel-source-6.1",), ("kernel-source-6.1-aarch64",))
+    own = by_name["kernel-compile-6.1"].machine
+    assert own is not None and own.name == "amd64"
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from stage0.settings.settings import Flags
 from stage0.settings.settings import resolve as resolve_settings
 from stage0.store import Store
 from tests.support.acis import aci, manifest
+from tests.unit.builder.synthetic import altered
 
 ROOT = Path(__file__).resolve().parents[4]
 
@@ -60,7 +61,7 @@ def test_install_copies_images_signatures_and_links(config: BuildConfig, tmp_pat
 
 def test_install_puts_the_program_where_it_can_be_executed(config: BuildConfig, tmp_path: Path) -> None:
     (config.bindir_out / "rkt").chmod(0o700)
-    elsewhere = dataclasses.replace(config, bindir="/opt/my bin")
+    elsewhere = altered(config, install_bindir="/opt/my bin")
     install_products(elsewhere, tmp_path / "root")
     program = tmp_path / "root/opt/my bin/rkt"
     assert (program.read_text(), program.stat().st_mode & 0o777) == ("rkt", 0o755)
@@ -70,12 +71,14 @@ def test_an_installed_rkt_finds_the_default_image_without_a_signature(config: Bu
     image = aci(tmp_path / "image.aci", manifest=manifest("coreos.com/rkt/stage1-kvm"))
     (config.bindir_out / "stage1-kvm.aci").unlink()
     shutil.copyfile(image, config.bindir_out / "stage1-kvm.aci")
-    here = dataclasses.replace(config, images_directory=f"{tmp_path}/lib/stage1-images", bindir=f"{tmp_path}/usr/bin")
+    here = altered(
+        config, install_images_directory=f"{tmp_path}/lib/stage1-images", install_bindir=f"{tmp_path}/usr/bin"
+    )
     install_products(here)
-    defaults = Defaults("coreos.com/rkt/stage1-kvm", "1.31.0+git", "", here.images_directory)
+    defaults = Defaults("coreos.com/rkt/stage1-kvm", "1.31.0+git", "", here.install.images_directory)
     settings = resolve_settings(Flags(data_dir=tmp_path / "data", system_config=tmp_path, local_config=tmp_path), {}, 0)
     with Store(settings.data_dir) as store:
-        found = Stage1Images(settings, store, defaults, Path(here.bindir)).default()
+        found = Stage1Images(settings, store, defaults, Path(here.install.bindir)).default()
         assert store.manifest(found)["name"] == "coreos.com/rkt/stage1-kvm"
 
 
@@ -99,7 +102,7 @@ def test_install_needs_images(config: BuildConfig, tmp_path: Path) -> None:
 
 def test_clean_keeps_configuration_key_and_cache(config: BuildConfig) -> None:
     kept = {"CACHEDIR.TAG", "config.json", "config.status", "venv", "gnupg", "cache"}
-    inside = dataclasses.replace(config, cache_dir=config.builddir / "cache" / "deep")
+    inside = altered(config, cache_directory=config.builddir / "cache" / "deep")
     for name in (*kept - {"config.json"}, "steps", "log"):
         (config.builddir / name).mkdir()
     (config.builddir / "steps" / "locked").mkdir(mode=0o500)
@@ -132,7 +135,7 @@ def test_distclean_leaves_the_mention_of_another(config: BuildConfig, tmp_path: 
 
 
 def test_distclean_does_not_take_the_cache_along(config: BuildConfig) -> None:
-    inside = dataclasses.replace(config, cache_dir=config.builddir / "cache")
+    inside = altered(config, cache_directory=config.builddir / "cache")
     with pytest.raises(UserError, match="holds the cache"):
         remove_directory(inside)
     assert config.builddir.exists()

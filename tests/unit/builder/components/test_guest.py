@@ -10,12 +10,12 @@ from elftools.elf.elffile import ELFFile
 
 from builder.components import guest
 from tests.unit.builder.stepping import PlainContext
-from tests.unit.builder.synthetic import PROJECT, make_config
+from tests.unit.builder.synthetic import PROJECT, machine_of, make_config
 
 
 def compiled(root: Path) -> Path:
     config = make_config(root, srcdir=PROJECT)
-    context = PlainContext(root, config, guest.step(config))
+    context = PlainContext(root, config, guest.step(config, machine_of(config)))
     context.step.run(context)
     return context.output / guest.PROGRAM
 

@@ -17,7 +17,7 @@ from builder.model.config import BuildConfig
 from common.errors import UserError
 from tests.support.debian_packages import run_step
 from tests.unit.builder.flavors import flavor_of
-from tests.unit.builder.synthetic import make_config
+from tests.unit.builder.synthetic import machine_of, make_config
 
 VERSION = f"python{sys.version_info.major}.{sys.version_info.minor}"
 INTERPRETER = os.path.realpath(sys.executable)
@@ -71,7 +71,7 @@ def make_library(root: Path) -> PackageTree:
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BuildConfig:
     """A build whose userland has the interpreter of the tests behind a loader that is a script."""
-    config = make_config(tmp_path, arch="amd64")
+    config = make_config(tmp_path)
     write_package(config.srcdir)
     lists = config.srcdir / "flavors/kvm/launcher"
     lists.mkdir(parents=True)
@@ -98,7 +98,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> BuildConfig:
 
 
 def pack(config: BuildConfig, root: Path) -> Path:
-    return run_step(launcher.step(config, flavor_of(config)), config, root).output / "rootfs"
+    return run_step(launcher.step(config, machine_of(config), flavor_of(config)), config, root).output / "rootfs"
 
 
 def test_the_packed_launcher_runs_with_nothing_but_what_was_packed(config: BuildConfig, tmp_path: Path) -> None:

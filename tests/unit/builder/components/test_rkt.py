@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from builder.components import rkt
 from common.errors import UserError
 from common.version import VERSION
 from tests.unit.builder.stepping import PlainContext
-from tests.unit.builder.synthetic import make_config
+from tests.unit.builder.synthetic import altered, make_config
 
 ROOT = Path(__file__).parents[4]
 
@@ -25,7 +24,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def packed(place: Path) -> Path:
-    config = replace(make_config(place), srcdir=ROOT, images_directory="/opt/images")
+    config = altered(make_config(place), srcdir=ROOT, install_images_directory="/opt/images")
     step = rkt.step(config)
     context = PlainContext(place, config, step)
     step.run(context)

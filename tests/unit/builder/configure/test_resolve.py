@@ -8,6 +8,7 @@ from builder.configure import arguments, resolve_machine
 from builder.configure.arguments import Notes
 from builder.configure.resolve import Resolution, resolve
 from builder.model import lock
+from builder.model.config import Compression, Hypervisor, KernelOptions, Provision, Signer
 from common.errors import UserError
 from common.version import VERSION
 from tests.unit.builder.flavors import write_flavor
@@ -64,14 +65,15 @@ def refused(source: Path, *argv: str, environ: dict[str, str] | None = None) -> 
 def test_defaults(source: Path) -> None:
     resolution, notes = decide(source)
     config = resolution.config
-    assert config.flavors == ("kvm", "fly")
-    assert config.default_stage1_name == "example.com/stage1-kvm"
-    assert config.default_stage1_version == config.flavors_version == config.version == VERSION
-    assert config.images_directory == "/usr/local/lib/rkt/stage1-images"
+    assert config.stage1.flavors == ("kvm", "fly")
+    assert config.default_stage1.name == "example.com/stage1-kvm"
+    assert config.default_stage1.version == config.stage1.version == config.version == VERSION
+    assert config.install.images_directory == "/usr/local/lib/rkt/stage1-images"
     assert config.builddir == source / f"build-rkt-{VERSION}"
-    assert config.cache_dir == Path.home() / ".cache" / "mkstage1"
-    assert (config.kernel_src, config.kernel_versions) == ("", ("6.1",))
-    assert (config.signing_key, config.aci_compression, config.compiler_launcher) == ("", "gzip", "")
+    assert config.cache.directory == Path.home() / ".cache" / "mkstage1"
+    assert (config.kernel.source, config.kernel.versions) == (None, ("6.1",))
+    assert (config.signing.signer, config.signing.fingerprint) == (Signer.DEVELOPMENT, None)
+    assert (config.stage1.compression, config.compiler_launcher) == (Compression.GZIP, None)
     assert config.functional_tests
     assert notes == Notes()
     assert resolution.purposes == {"python", "kernel", "guest", "packages", "signing"}
@@ -138,30 +140,30 @@ def test_refusals(source: Path, argv: list[str], message: str) -> None:
 
 def test_flavors_keep_their_order_and_the_first_is_the_default(source: Path) -> None:
     config = decide(source, "--with-stage1-flavors=own,kvm")[0].config
-    assert config.flavors == ("own", "kvm")
-    assert config.default_stage1_name == "example.com/stage1-own"
+    assert config.stage1.flavors == ("own", "kvm")
+    assert config.default_stage1.name == "example.com/stage1-own"
 
 
 def test_another_default_flavor(source: Path) -> None:
     config = decide(source, "--with-stage1-default-flavor=fly")[0].config
-    assert config.default_stage1_name == "example.com/stage1-fly"
+    assert config.default_stage1.name == "example.com/stage1-fly"
 
 
 def test_a_default_stage1_by_name_builds_no_flavor_unless_asked(source: Path) -> None:
     named = ("--with-stage1-default-name=example.com/other", "--with-stage1-default-version=7")
     resolution, notes = decide(source, *named)
-    assert resolution.config.flavors == ()
-    assert resolution.config.default_stage1_name == "example.com/other"
-    assert resolution.config.default_stage1_version == "7"
+    assert resolution.config.stage1.flavors == ()
+    assert resolution.config.default_stage1.name == "example.com/other"
+    assert resolution.config.default_stage1.version == "7"
     assert resolution.tests_obstacle
     assert resolution.purposes == {"python"}
     assert notes.warnings == ["without --with-stage1-default-location, rkt may need a --stage1-* option to run"]
-    assert decide(source, *named, "--with-stage1-flavors=kvm")[0].config.flavors == ("kvm",)
+    assert decide(source, *named, "--with-stage1-flavors=kvm")[0].config.stage1.flavors == ("kvm",)
 
 
 def test_the_version_override_labels_images_and_default(source: Path) -> None:
     config = decide(source, "--with-stage1-flavors-version-override=9.9")[0].config
-    assert (config.flavors_version, config.default_stage1_version, config.version) == ("9.9", "9.9", VERSION)
+    assert (config.stage1.version, config.default_stage1.version, config.version) == ("9.9", "9.9", VERSION)
 
 
 def test_the_version_override_without_flavors_warns(source: Path) -> None:
@@ -178,7 +180,7 @@ def test_the_version_override_without_flavors_warns(source: Path) -> None:
 @pytest.mark.parametrize("location", ["/a b/c.aci", "https://host/x.aci", "docker://x", "file:///x"])
 def test_locations(source: Path, location: str) -> None:
     config = decide(source, f"--with-stage1-default-location={location}")[0].config
-    assert config.default_stage1_location == location
+    assert config.default_stage1.location == location
 
 
 @pytest.mark.parametrize(
@@ -192,12 +194,12 @@ def test_locations(source: Path, location: str) -> None:
     ],
 )
 def test_the_images_directory_follows_prefix_and_libdir(source: Path, argv: list[str], images: str) -> None:
-    assert decide(source, *argv)[0].config.images_directory == images
+    assert decide(source, *argv)[0].config.install.images_directory == images
 
 
 def test_without_kvm_its_options_are_ignored(source: Path) -> None:
     resolution, notes = decide(source, "--with-stage1-flavors=fly", "--with-stage1-kvm-hypervisors=xen")
-    assert resolution.config.hypervisors == ()
+    assert resolution.config.stage1.hypervisors == ()
     assert resolution.purposes == {"guest", "packages", "python", "signing"}
     assert notes.ignored == ["--with-stage1-kvm-hypervisors=xen"]
     assert notes.warnings == ["--with-stage1-kvm-hypervisors is ignored: no flavor with a virtual machine is built"]
@@ -217,14 +219,14 @@ def test_signing_with_a_key(source: Path, tmp_path: Path) -> None:
     resolution, notes = decide(
         source, f"--with-signing-key={spaced}", f"--with-passphrase-file={secret}", environ={"GNUPGHOME": str(tmp_path)}
     )
-    assert resolution.config.signing_key == FINGERPRINT
-    assert resolution.config.gnupg_home == str(tmp_path)
+    assert resolution.config.signing.fingerprint == FINGERPRINT
+    assert resolution.config.signing.gnupg_home == tmp_path
     assert notes.warnings == [f"passphrase file {secret} can be read by others: chmod 600 mends that"]
 
 
 def test_without_signatures_gpg_is_not_needed(source: Path) -> None:
     resolution, notes = decide(source, "--without-signing-key", "--with-gnupg-home=/x")
-    assert resolution.config.signing_key == "none"
+    assert resolution.config.signing.fingerprint == "none"
     assert "signing" not in resolution.purposes
     assert notes.ignored == ["--with-gnupg-home=/x"]
 
@@ -236,8 +238,8 @@ def test_the_compiler_launcher(source: Path) -> None:
 
 
 def test_the_cache_follows_xdg(source: Path) -> None:
-    assert decide(source, environ={"XDG_CACHE_HOME": "/c"})[0].config.cache_dir == Path("/c/mkstage1")
-    assert decide(source, "--with-cache-dir=c")[0].config.cache_dir == source.parent / "c"
+    assert decide(source, environ={"XDG_CACHE_HOME": "/c"})[0].config.cache.directory == Path("/c/mkstage1")
+    assert decide(source, "--with-cache-dir=c")[0].config.cache.directory == source.parent / "c"
 
 
 def test_the_build_directory_may_come_from_the_environment(source: Path) -> None:
@@ -265,12 +267,15 @@ def test_kvm_needs_kernel_fragments_for_the_machine(source: Path, monkeypatch: p
     (source / "kernel-configs" / "aarch64").rmdir()
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
     assert "kernel-configs/aarch64 does not exist" in refused(source)
-    assert decide(source, "--with-stage1-flavors=fly")[0].config.arch == "aarch64"
+    assert decide(source, "--with-stage1-flavors=fly")[0].config.stage1.architectures == ("aarch64",)
 
 
 def test_names_below_a_domain(source: Path) -> None:
     config = decide(source, "--with-stage1-name-prefix=example.org/images", "--with-stage1-flavors=fly")[0].config
-    assert (config.name_prefix, config.default_stage1_name) == ("example.org/images", "example.org/images/stage1-fly")
+    assert (config.stage1.name_prefix, config.default_stage1.name) == (
+        "example.org/images",
+        "example.org/images/stage1-fly",
+    )
 
 
 @pytest.mark.parametrize("prefix", ["/x", "x/", "Example.com", "a b", "a//b", "a..b"])
@@ -280,7 +285,7 @@ def test_no_prefix_of_a_name(source: Path, prefix: str) -> None:
 
 def test_the_names_of_architectures(source: Path) -> None:
     config = decide(source, "--with-stage1-arch=arm64,x86_64")[0].config
-    assert (config.arch, config.architectures) == ("aarch64", ("aarch64", "amd64"))
+    assert config.stage1.architectures == ("aarch64", "amd64")
 
 
 def test_another_architecture_needs_its_compiler(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -295,9 +300,12 @@ def test_another_architecture_needs_its_compiler(source: Path, monkeypatch: pyte
 def test_lkvm_is_not_for_every_architecture(source: Path, tmp_path: Path) -> None:
     given = f"--with-stage1-lkvm-src={lkvm_tree(tmp_path / 'kvmtool')}"
     config = decide(source, "--with-stage1-arch=amd64,aarch64", given)[0].config
-    assert (config.hypervisors, config.hypervisors_reason) == (("qemu",), "lkvm is not built for aarch64")
+    assert (config.stage1.hypervisors, config.stage1.hypervisors_reason) == (("qemu",), "lkvm is not built for aarch64")
     both = "--with-stage1-kvm-hypervisors=lkvm,qemu"
-    assert decide(source, "--with-stage1-arch=amd64,aarch64", given, both)[0].config.hypervisors == ("lkvm", "qemu")
+    assert decide(source, "--with-stage1-arch=amd64,aarch64", given, both)[0].config.stage1.hypervisors == (
+        "lkvm",
+        "qemu",
+    )
 
 
 @pytest.mark.parametrize(
@@ -334,20 +342,20 @@ def lkvm_tree(path: Path) -> Path:
 def test_hypervisors(source: Path, argv: list[str], answers: bool, hypervisors: tuple[str, ...], reason: str) -> None:
     lkvm_tree(source.parent / "kvmtool")
     config = decide(source, *argv, answers=answers)[0].config
-    assert (config.hypervisors, config.hypervisors_reason) == (hypervisors, reason)
+    assert (config.stage1.hypervisors, config.stage1.hypervisors_reason) == (hypervisors, reason)
 
 
 def test_lkvm_from_its_repository(source: Path) -> None:
     resolution, _ = decide(source, "--with-stage1-kvm-hypervisors=lkvm")
-    assert resolution.config.lkvm_src == resolve_machine.LKVM_REPOSITORY
-    assert resolution.config.lkvm_revision == "b48735e5d562eaffb96cf98a91da212176f1534c"
+    assert resolution.config.lkvm.source == resolve_machine.LKVM_REPOSITORY
+    assert resolution.config.lkvm.revision == "b48735e5d562eaffb96cf98a91da212176f1534c"
     assert {"lkvm", "git source"} <= resolution.purposes
 
 
 def test_lkvm_from_a_directory_has_no_revision(source: Path) -> None:
     folder = lkvm_tree(source.parent / "kvmtool")
     resolution, notes = decide(source, f"--with-stage1-lkvm-src={folder}", f"--with-stage1-lkvm-revision={'0' * 40}")
-    assert (resolution.config.lkvm_src, resolution.config.lkvm_revision) == (str(folder), "")
+    assert (resolution.config.lkvm.source, resolution.config.lkvm.revision) == (str(folder), None)
     assert "git source" not in resolution.purposes
     assert notes.ignored == [f"--with-stage1-lkvm-revision={'0' * 40}"]
 
@@ -356,7 +364,8 @@ def test_a_prebuilt_lkvm(source: Path) -> None:
     program = make_lkvm(source.parent / "lkvm")
     resolution, notes = decide(source, "--with-stage1-lkvm=lkvm", environ={"LKVM_SRC": "/no/such"})
     config = resolution.config
-    assert (config.hypervisors, config.lkvm_program, config.lkvm_src) == (("lkvm",), str(program), "")
+    assert config.stage1.hypervisors == (Hypervisor.LKVM,)
+    assert (config.lkvm.program, config.lkvm.source) == (program, None)
     assert "lkvm" not in resolution.purposes
     assert [warning.partition(":")[0] for warning in notes.warnings] == [
         f"{program} lacks the patches of flavors/kvm/lkvm-patches"
@@ -375,7 +384,7 @@ def test_a_prebuilt_lkvm_and_a_source_exclude_each_other(source: Path) -> None:
 def test_the_option_comes_before_the_variable(source: Path) -> None:
     folder = lkvm_tree(source.parent / "kvmtool")
     config = decide(source, f"--with-stage1-lkvm-src={folder}", environ={"LKVM_SRC": "/no/such"})[0].config
-    assert config.lkvm_src == str(folder)
+    assert config.lkvm.source == str(folder)
 
 
 @pytest.mark.parametrize(
@@ -427,8 +436,8 @@ def test_refusals_about_kvm(source: Path, argv: list[str], message: str) -> None
 )
 def test_kernel_sources(source: Path, argv: list[str], kernel: tuple[str, ...]) -> None:
     resolution, _ = decide(source, *argv)
-    assert (resolution.config.kernel_src, *resolution.config.kernel_versions) == kernel
-    assert resolution.config.kernel_versions_asked
+    assert (resolution.config.kernel.source, *resolution.config.kernel.versions) == kernel
+    assert resolution.config.kernel.versions_asked
     assert ("kernel.org signature" in resolution.purposes) == (len(kernel) == 3 or bool(kernel[0]))
 
 
@@ -436,17 +445,17 @@ def test_the_versions_of_a_flavor_count_unless_others_are_asked_for(source: Path
     with (source / "flavors/own/flavor.toml").open("a") as file:
         file.write('[kernel]\nversions = ["6.1.100"]\n')
     resolution, _ = decide(source, "--with-stage1-flavors=own")
-    assert not resolution.config.kernel_versions_asked
+    assert not resolution.config.kernel.versions_asked
     assert "kernel.org signature" in resolution.purposes
     asked = decide(source, "--with-stage1-flavors=own", "--with-stage1-kernel-version=6.1")[0]
-    assert asked.config.kernel_versions_asked
+    assert asked.config.kernel.versions_asked
     assert "kernel.org signature" not in asked.purposes
 
 
 def test_flavors_of_ones_own(source: Path) -> None:
     folder = write_flavor(source.parent / "mine", "tracing", 'extends = "kvm"\nsummary = "for tracing"\n')
     resolution, _ = decide(source, "--with-stage1-flavors=tracing", "--with-stage1-flavors-path=mine")
-    assert (resolution.config.flavors, resolution.config.flavors_path) == (("tracing",), (folder.parent,))
+    assert (resolution.config.stage1.flavors, resolution.config.stage1.flavors_path) == (("tracing",), (folder.parent,))
     assert 'unknown flavor "tracing"' in refused(source, "--with-stage1-flavors=tracing")
     assert refused(source, "--with-stage1-flavors-path=absent").endswith("/absent is not a directory")
     write_flavor(source.parent / "mine", "own")
@@ -466,14 +475,14 @@ def test_a_flavor_that_the_hypervisors_cannot_run(source: Path) -> None:
 def test_a_kernel_with_a_digest_may_come_from_anywhere(source: Path) -> None:
     pinned = f"https://x/mine.tar.gz#sha256={'a' * 64}"
     resolution, _ = decide(source, f"--with-stage1-kernel-src={pinned}")
-    assert (resolution.config.kernel_src, resolution.config.kernel_versions) == (pinned, ())
+    assert (resolution.config.kernel.source, resolution.config.kernel.versions) == (pinned, ())
     assert "kernel.org signature" not in resolution.purposes
 
 
 def test_a_prebuilt_kernel_of_debian(source: Path) -> None:
     resolution, notes = decide(source, "--with-stage1-kernel=prebuilt", "--with-stage1-kernel-version=6.1")
     config = resolution.config
-    assert (config.kernel, config.kernel_image, config.kernel_src) == ("prebuilt", "", "")
+    assert config.kernel == KernelOptions(Provision.PREBUILT)
     assert notes.warnings == ["--with-stage1-kernel-version is ignored: the kernel is prebuilt"]
     assert "kernel" not in resolution.purposes
     assert {"guest", "packages"} <= resolution.purposes
@@ -489,13 +498,13 @@ def test_a_prebuilt_kernel_of_ones_own(source: Path) -> None:
         "--with-stage1-kernel-modules=modules",
     )
     config = decide(source, *argv)[0].config
-    assert (config.kernel_image, config.kernel_modules) == (str(image), str(modules))
+    assert (config.kernel.image, config.kernel.modules) == (image, modules)
 
 
 def test_lkvm_boots_no_vmlinux(source: Path) -> None:
     (source.parent / "vmlinux").write_bytes(b"\x7fELF")
     argv = ("--with-stage1-kernel=prebuilt", "--with-stage1-kernel-image=vmlinux")
-    assert decide(source, *argv)[0].config.kernel_image == str(source.parent / "vmlinux")
+    assert decide(source, *argv)[0].config.kernel.image == source.parent / "vmlinux"
     assert "lkvm boots only a bzImage" in refused(source, *argv, "--with-stage1-kvm-hypervisors=qemu,lkvm")
 
 
@@ -516,8 +525,8 @@ def test_refusals_about_a_prebuilt_kernel(source: Path, argv: list[str], message
 def test_keys_for_kernel_org_come_from_the_gnupg_home(source: Path, tmp_path: Path) -> None:
     argv = (f"--with-gnupg-home={tmp_path}", "--with-stage1-kernel-version=6.1.100")
     resolution, notes = decide(source, *argv)
-    assert resolution.config.gnupg_home == str(tmp_path)
-    assert resolution.config.signing_key == ""
+    assert resolution.config.signing.gnupg_home == tmp_path
+    assert resolution.config.signing.fingerprint is None
     assert notes.ignored == []
 
 
@@ -533,7 +542,7 @@ def test_a_kernel_directory_has_no_version(source: Path) -> None:
     folder.mkdir()
     (folder / "Kbuild").touch()
     resolution, notes = decide(source, "--with-stage1-kernel-src=linux", "--with-stage1-kernel-version=6.1")
-    assert (resolution.config.kernel_src, resolution.config.kernel_versions) == (str(folder), ())
+    assert (resolution.config.kernel.source, resolution.config.kernel.versions) == (str(folder), ())
     assert notes.ignored == ["--with-stage1-kernel-version=6.1"]
 
 
@@ -541,7 +550,7 @@ def test_fragments_are_taken_in_order(source: Path) -> None:
     for name in ("b.config", "a.config"):
         (source.parent / name).touch()
     config = decide(source, "--with-stage1-kernel-config=b.config,a.config")[0].config
-    assert config.kernel_fragments == (source.parent / "b.config", source.parent / "a.config")
+    assert config.kernel.fragments == (source.parent / "b.config", source.parent / "a.config")
 
 
 @pytest.mark.parametrize(
@@ -570,14 +579,14 @@ def test_a_kernel_with_type_information_needs_a_program(
 
 
 def test_a_repository_that_does_not_answer(tmp_path: Path) -> None:
-    assert not resolve_machine.answers(f"file://{tmp_path}/no-such-repository")
+    assert not resolve_machine.repository_answers(f"file://{tmp_path}/no-such-repository")
 
 
 def test_a_locked_build_needs_its_lock_and_sources_that_it_can_hold(source: Path) -> None:
     assert refused(source, "--locked") == f"{source / 'stage1.lock'} does not exist"
     lock.save(source / "stage1.lock", lock.Lock())
     config = decide(source, "--locked")[0].config
-    assert (config.locked, config.lock_file) == (True, str(source / "stage1.lock"))
+    assert (config.downloads.locked, config.downloads.lock_file) == (True, source / "stage1.lock")
     lkvm_tree(source.parent / "kvmtool")
     assert "kvmtool is a file of this machine" in refused(source, "--locked", "--with-stage1-lkvm-src=kvmtool")
     assert refused(source, "--locked", "--with-lock-file=other") == f"{source.parent / 'other'} does not exist"
@@ -598,7 +607,7 @@ def test_a_locked_build_needs_its_lock_and_sources_that_it_can_hold(source: Path
 )
 def test_where_qemu_comes_from(source: Path, words: list[str], kind: str, src: str) -> None:
     resolution, notes = decide(source, "--with-stage1-flavors=kvm", "--with-stage1-kvm-hypervisors=qemu", *words)
-    assert (resolution.config.qemu, resolution.config.qemu_src) == (kind, src)
+    assert (resolution.config.qemu.provision.value, resolution.config.qemu.source) == (kind, src or None)
     assert ("qemu source" in resolution.purposes) == (kind == "build")
     ignored = any(text.startswith("--with-stage1-qemu-src is ignored") for text in notes.warnings)
     assert ignored == (kind == "prebuilt" and bool(words))

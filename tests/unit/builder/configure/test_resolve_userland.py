@@ -37,7 +37,7 @@ def source(tmp_path: Path) -> Path:
 
 def origins(source: Path, resolution: Resolution) -> dict[str, Origin]:
     config = resolution.config
-    return {name: origin_of(config, Flavors.of(source).load(name)) for name in config.flavors}
+    return {name: origin_of(config, Flavors.of(source).load(name)) for name in config.stage1.flavors}
 
 
 def warned(notes: Notes, option: str) -> bool:
@@ -54,15 +54,15 @@ def test_without_options_only_flavors_decide(source: Path) -> None:
     }
     assert {"systemd source", "source package", "host userland"} <= resolution.purposes
     assert not {"PXE image", "git source"} & resolution.purposes
-    assert (resolution.config.systemd_src, notes.warnings) == ("", [])
+    assert (resolution.config.userland.systemd_source, notes.warnings) == ("", [])
 
 
 def test_an_image_is_for_all_that_do_not_choose(source: Path) -> None:
     words = ("--with-stage1-flavors=coreos,src,fly", f"{PXE}=image", f"{PXE_VERSION}=v255")
     resolution, _ = decide(source, *words)
     assert origins(source, resolution) == {"coreos": Origin.COREOS, "src": Origin.SRC, "fly": Origin.DEBIAN}
-    assert resolution.config.pxe_image == str(source.parent / "image")
-    assert resolution.config.pxe_systemd_version == "v255"
+    assert resolution.config.userland.pxe_image == str(source.parent / "image")
+    assert resolution.config.userland.pxe_systemd_version == "v255"
     assert "PXE image" in resolution.purposes
     assert "PXE signature" not in resolution.purposes
 
@@ -72,7 +72,10 @@ def test_an_image_from_the_network(source: Path) -> None:
     resolution, _ = decide(
         source, "--with-stage1-flavors=image", f"--with-coreos-pxe-image={url}", "--with-coreos-pxe-image-key=keys"
     )
-    assert (resolution.config.pxe_image, resolution.config.pxe_key) == (url, str(source.parent / "keys"))
+    assert (resolution.config.userland.pxe_image, resolution.config.userland.pxe_key) == (
+        url,
+        source.parent / "keys",
+    )
     assert {"PXE image", "PXE signature"} <= resolution.purposes
 
 
@@ -136,7 +139,7 @@ def test_what_is_ignored(source: Path) -> None:
 def test_a_repository_of_systemd(source: Path, words: list[str], revision: str) -> None:
     url = "https://example.com/systemd.git"
     resolution, notes = decide(source, "--with-stage1-flavors=src", f"--with-stage1-systemd-src={url}", *words)
-    assert (resolution.config.systemd_src, resolution.config.systemd_revision) == (url, revision)
+    assert (resolution.config.userland.systemd_source, resolution.config.userland.systemd_revision) == (url, revision)
     assert {"git source", "systemd source"} <= resolution.purposes
     assert "source package" not in resolution.purposes
     assert any("means master" in text for text in notes.warnings) == (revision == "master")

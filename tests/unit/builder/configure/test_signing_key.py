@@ -26,7 +26,7 @@ def test_a_key_that_can_sign() -> None:
     with scratch_home() as home:
         fingerprint = make_key(home, "good <good@example.com>")
         agents = agents_of(home)
-        assert signing_key.check(Path("unused"), fingerprint, str(home)) == "good <good@example.com>"
+        assert signing_key.check(Path("unused"), fingerprint, home) == "good <good@example.com>"
         assert agents_of(home) == agents
 
 
@@ -34,7 +34,7 @@ def test_a_key_that_is_not_there(tmp_path: Path) -> None:
     need_gpg()
     tmp_path.chmod(0o700)
     with pytest.raises(UserError, match=f"signing key {'0' * 40}: .* has no such secret key") as caught:
-        signing_key.check(Path("unused"), "0" * 40, str(tmp_path))
+        signing_key.check(Path("unused"), "0" * 40, tmp_path)
     assert caught.value.hint
 
 

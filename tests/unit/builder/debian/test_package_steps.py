@@ -16,7 +16,7 @@ from builder.model.lock import RENEW, Lock, LockedPackage, save
 from common.errors import UserError
 from tests.support.debian_packages import Context, make_deb, need_debian_tools, publish, run_step
 from tests.support.openpgp import make_key, scratch_home
-from tests.unit.builder.synthetic import make_config
+from tests.unit.builder.synthetic import altered, machine_of, make_config
 
 NAMES = ("one", "two")
 
@@ -35,7 +35,7 @@ def config(tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> Build
     release(tmp_path, home, "1:1.0")
     monkeypatch.setattr(package_steps, "KEYRING", tmp_path / "archive.gpg")
     mirror = f"file:{tmp_path}/archive"
-    return make_config(tmp_path, arch="amd64", debian_suite="bookworm", debian_mirror=mirror)
+    return make_config(tmp_path, debian_suite="bookworm", debian_mirror=mirror)
 
 
 def release(root: Path, home: Path, version: str) -> None:
@@ -44,18 +44,18 @@ def release(root: Path, home: Path, version: str) -> None:
 
 
 def resolve(config: BuildConfig, root: Path) -> Context:
-    return run_step(resolve_step(config, [*NAMES, "three"]), config, root)
+    return run_step(resolve_step(config, machine_of(config), [*NAMES, "three"]), config, root)
 
 
 def download(config: BuildConfig, root: Path) -> Context:
-    return run_step(download_step("debian-packages", NAMES, "two packages"), config, root)
+    return run_step(download_step(machine_of(config), "debian-packages", NAMES, "two packages"), config, root)
 
 
 def test_what_a_meta_package_stands_for_is_downloaded(config: BuildConfig, home: Path, tmp_path: Path) -> None:
     debs = [make_deb(tmp_path, "kernel", "6", {}, depends="kernel-6"), make_deb(tmp_path, "kernel-6", "6", {})]
     publish(tmp_path / "archive", [*debs, make_deb(tmp_path, "one", "1", {})], home)
-    run_step(resolve_step(config, ["one"], ["kernel"]), config, tmp_path)
-    context = run_step(download_step("debian-kernel", ["kernel"], "a kernel"), config, tmp_path)
+    run_step(resolve_step(config, machine_of(config), ["one"], ["kernel"]), config, tmp_path)
+    context = run_step(download_step(machine_of(config), "debian-kernel", ["kernel"], "a kernel"), config, tmp_path)
     assert {path.name for path in context.output.iterdir()} == {"packages.json", "kernel-6_6_amd64.deb"}
     assert context.facts == {"packages": {"kernel-6": "6"}}
 
@@ -82,7 +82,7 @@ def test_nothing_is_downloaded_twice(config: BuildConfig, tmp_path: Path) -> Non
 def test_a_damaged_file_of_the_cache_is_downloaded_again(config: BuildConfig, tmp_path: Path) -> None:
     resolve(config, tmp_path)
     (one, _) = load_packages(download(config, tmp_path).output)
-    stored = config.cache_dir / "downloads" / one.sha256
+    stored = config.cache.directory / "downloads" / one.sha256
     stored.unlink()
     stored.write_bytes(bytes(one.size))
 
@@ -98,14 +98,14 @@ def test_a_file_that_differs_from_the_resolution_is_refused(config: BuildConfig,
     file.write_bytes(file.read_bytes().replace(b"#!/bin/sh", b"#!/bin/rm"))
     with pytest.raises(UserError):
         download(config, tmp_path)
-    assert not (config.cache_dir / "downloads" / one.sha256).exists()
+    assert not (config.cache.directory / "downloads" / one.sha256).exists()
 
 
 def test_offline_takes_versions_and_files_from_the_cache(config: BuildConfig, home: Path, tmp_path: Path) -> None:
     resolve(config, tmp_path)
     download(config, tmp_path)
     release(tmp_path, home, "1:9.0")
-    offline = dataclasses.replace(config, offline=True)
+    offline = altered(config, downloads_offline=True)
 
     notices = resolve(offline, tmp_path).notices
     context = download(offline, tmp_path)
@@ -116,18 +116,18 @@ def test_offline_takes_versions_and_files_from_the_cache(config: BuildConfig, ho
 
 def test_offline_without_a_resolution(config: BuildConfig, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="never resolved") as caught:
-        resolve(dataclasses.replace(config, offline=True), tmp_path)
+        resolve(altered(config, downloads_offline=True), tmp_path)
     assert "without --offline" in caught.value.hint
 
 
 def test_offline_without_the_files(config: BuildConfig, tmp_path: Path) -> None:
     resolve(config, tmp_path)
     with pytest.raises(UserError, match=r"not in the cache: one_1%3a1\.0_amd64\.deb, two_2\.0_amd64\.deb"):
-        download(dataclasses.replace(config, offline=True), tmp_path)
+        download(altered(config, downloads_offline=True), tmp_path)
 
 
 def test_the_resolution_belongs_to_the_build_directory(config: BuildConfig) -> None:
-    step = resolve_step(config, ["b", "a", "b"])
+    step = resolve_step(config, machine_of(config), ["b", "a", "b"])
     assert step.scope is Scope.BUILD
     assert step.params["packages"] == ["a", "b"]
 
@@ -138,7 +138,7 @@ def locked(config: BuildConfig, root: Path, **changes: str) -> BuildConfig:
     found = [dataclasses.asdict(package) for package in load_packages(context.output)]
     found = [item | (changes if item["name"] == "one" else {}) for item in found]
     save(root / "lock", Lock(tuple(LockedPackage(suite="bookworm", **item) for item in found)))
-    return dataclasses.replace(config, locked=True, lock_file=str(root / "lock"))
+    return altered(config, downloads_locked=True, downloads_lock_file=root / "lock")
 
 
 def test_a_locked_build_takes_what_the_lock_says(config: BuildConfig, home: Path, tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_a_locked_build_takes_what_the_lock_says(config: BuildConfig, home: Path
     publish(tmp_path / "archive", [*debs, *(make_deb(tmp_path, name, "9", {}) for name in ("two", "three"))], home)
     resolve(fixed, tmp_path)
     assert (tmp_path / "debian-resolve/packages.json").read_text() == before
-    assert resolve_step(fixed, NAMES).files == (tmp_path / "lock",)
+    assert resolve_step(fixed, machine_of(fixed), NAMES).files == (tmp_path / "lock",)
 
 
 def test_a_locked_build_refuses_another_content(config: BuildConfig, tmp_path: Path) -> None:
@@ -162,11 +162,11 @@ def test_a_locked_build_refuses_another_content(config: BuildConfig, tmp_path: P
 def test_a_locked_build_refuses_what_the_lock_does_not_have(config: BuildConfig, tmp_path: Path) -> None:
     fixed = locked(config, tmp_path)
     with pytest.raises(UserError, match=r"lock has no package four of Debian bookworm"):
-        run_step(resolve_step(fixed, ["one", "four"]), fixed, tmp_path)
+        run_step(resolve_step(fixed, machine_of(fixed), ["one", "four"]), fixed, tmp_path)
 
 
 def test_a_locked_build_offline_takes_the_files_of_the_cache(config: BuildConfig, tmp_path: Path) -> None:
-    fixed = dataclasses.replace(locked(config, tmp_path), offline=True)
+    fixed = altered(locked(config, tmp_path), downloads_offline=True)
     download(config, tmp_path)
     shutil.rmtree(tmp_path / "archive")
     resolve(fixed, tmp_path)

@@ -16,14 +16,14 @@ from pathlib import Path
 
 import pytest
 
-from builder.engine.store import Entry, Record, Store
 from builder.engine.digest import tree_digest
-from common.errors import UserError
 from builder.engine.fingerprint import Fingerprint
 from builder.engine.graph import Product
 from builder.engine.publish import publish
 from builder.engine.scheduler import Outcome
 from builder.engine.state import State
+from builder.engine.store import Entry, Record, Store
+from common.errors import UserError
 from tests.support.spawner import Process
 from tests.unit.builder.synthetic import PROJECT, expected_image, make_config, prepare, runs, start_synthetic, step
 

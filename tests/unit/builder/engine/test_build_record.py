@@ -56,7 +56,7 @@ def test_report_for_programs(tmp_path: Path) -> None:
     (tmp_path / "kvm.aci").write_bytes(b"abc")
     outcomes = {"kernel": outcome("kernel", ran=False), "aci": outcome("aci", ran=True, image_id="sha512-ab")}
     products = (Product("aci", "x", "kvm.aci"), Product(name="lkvm.aci", link="kvm.aci"))
-    config = make_config(tmp_path, version="1.31.0", arch="amd64", flavors=("kvm",))
+    config = make_config(tmp_path, version="1.31.0", stage1_flavors=("kvm",))
     write_report(tmp_path / "build.json", config, products, outcomes, 2.0)
     report = json.loads((tmp_path / "build.json").read_text())
     assert (report["version"], report["architectures"], report["flavors"]) == ("1.31.0", ["amd64"], ["kvm"])

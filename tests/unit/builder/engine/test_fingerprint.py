@@ -10,12 +10,12 @@ from builder.engine.digest import StatCache
 from builder.engine.fingerprint import Fingerprint, Fingerprinter, differences
 from builder.engine.graph import Step
 from common.errors import UserError
-from tests.unit.builder.synthetic import step
+from tests.unit.builder.synthetic import PROJECT, make_config, step
 
 
 def fingerprint(root: Path, one: Step, needs: Mapping[str, str] | None = None, epoch: int = 1) -> Fingerprint:
     """With the sources in `root/src` and the code in `root/code`."""
-    fingerprinter = Fingerprinter(StatCache(root / "cache"), srcdir=root / "src", code_root=root / "code", epoch=epoch)
+    fingerprinter = Fingerprinter(StatCache(root / "cache"), make_config(root), code_root=PROJECT, epoch=epoch)
     return fingerprinter.compute(one, needs or {})
 
 

@@ -13,7 +13,7 @@ from builder.engine.graph import Graph, Plan, Step, StepContext
 from builder.engine.runner import Build, Stopped
 from builder.engine.scheduler import Scheduler, job_count
 from common.errors import UserError
-from tests.unit.builder.synthetic import make_build, step
+from tests.unit.builder.synthetic import PROJECT, make_build, step
 
 _LONG = 30.0
 """Seconds after which a test that should not wait has failed."""
@@ -22,7 +22,7 @@ _LONG = 30.0
 def schedule(build: Build, *steps: Step, jobs: int = 4) -> Scheduler:
     graph = Graph(Plan(steps))
     root = build.config.srcdir
-    fingerprinter = Fingerprinter(StatCache(root / "stat-cache"), srcdir=root, code_root=root, epoch=build.epoch)
+    fingerprinter = Fingerprinter(StatCache(root / "stat-cache"), build.config, code_root=PROJECT, epoch=build.epoch)
     scheduler = Scheduler(build, graph, fingerprinter, jobs)
     scheduler.run(graph.order)
     return scheduler

@@ -12,14 +12,13 @@ from typing import Any
 import pytest
 
 from builder.commands.aci import build as command
-from builder.image.steps import app
+from builder.image import app
 from builder.image.app import App, app_manifest, build_aci, mode, mount_point, port
 from common.errors import UserError
 from stage0.store import Store
 from tests.support.debian_packages import Link, make_deb, need_debian_tools
 from tests.support.openpgp import make_key, need_gpg, scratch_home
 from tests.support.programs import start_mkstage1
-from tests.support.debian_packages import Link, make_deb, need_debian_tools
 
 ROOT = Path(__file__).resolve().parents[4]
 NAME = "example.com/hello"

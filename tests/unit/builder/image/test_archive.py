@@ -18,7 +18,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from builder.image.archive import ArchiveResult, Compression, write_aci
+from builder.image.archive import ArchiveResult, write_aci
+from builder.model.config import Compression
 from common.errors import UserError
 
 EPOCH = 1767225600
@@ -100,7 +101,8 @@ def test_threads_do_not_change_the_bytes(threads: int, pack: Pack, tree: Path, m
 SCRIPT = """
 import os, sys, time
 from pathlib import Path
-from builder.image.archive import Compression, write_aci
+from builder.image.archive import write_aci
+from builder.model.config import Compression
 os.umask(int(sys.argv[1], 8))
 root = Path(sys.argv[2], "layer")
 names = ["b/two", "a/one", "ü/three", "a/link", "c/deep/er/four"]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from builder.model.config import BuildConfig
+from builder.image.sign import DEVELOPMENT_KEY_FILE, SIGNING_KEY_FILE, development_key, sign
+from builder.model.config import BuildConfig, Signer, SigningOptions
 from common.errors import UserError
 from common.gpg import verify_detached
-from builder.image.sign import DEVELOPMENT_KEY_FILE, SIGNING_KEY_FILE, development_key, sign
 from tests.support.openpgp import AGENT_OPTIONS, agents_of, gpg, make_key, need_gpg, revoke, scratch_home, wait_for_end
 
 USER = "Release <release@example.com>"
@@ -23,58 +23,12 @@ def config(tmp_path: Path) -> BuildConfig:
     need_gpg()
     builddir = tmp_path / "build"
     builddir.mkdir()
-    return BuildConfig(
-        srcdir=tmp_path,
-        builddir=builddir,
-        cache_dir=tmp_path / "cache",
-        version="1.31.0+git",
-        arch="amd64",
-        architectures=("amd64",),
-        flavors=("kvm",),
-        flavors_path=(),
-        flavors_version="1.31.0+git",
-        name_prefix="",
-        default_stage1_name="coreos.com/rkt/stage1-kvm",
-        default_stage1_version="1.31.0+git",
-        default_stage1_location="",
-        images_directory="",
-        hypervisors=("qemu",),
-        hypervisors_reason="",
-        kernel="build",
-        kernel_image="",
-        kernel_modules="",
-        kernel_src="",
-        kernel_versions=("6.1",),
-        kernel_versions_asked=False,
-        kernel_fragments=(),
-        lkvm_program="",
-        lkvm_src="",
-        lkvm_revision="",
-        qemu="prebuilt",
-        qemu_src="",
-        debian_suite="bookworm",
-        debian_mirror="",
-        systemd_src="",
-        systemd_revision="",
-        pxe_image="",
-        pxe_systemd_version="",
-        pxe_key="",
-        remote_cache="",
-        remote_cache_writes=False,
-        aci_compression="gzip",
-        signing_key="",
-        gnupg_home="",
-        passphrase_file="",
-        compiler_launcher="",
-        locked=False,
-        lock_file="",
-        mirrors=(),
-        offline=True,
-        functional_tests=False,
-        prefix="/usr",
-        libdir="/usr/lib",
-        bindir="/usr/bin",
-    )
+    return BuildConfig(srcdir=tmp_path, builddir=builddir)
+
+
+def named(config: BuildConfig, fingerprint: str, home: Path, passphrase_file: Path | None = None) -> BuildConfig:
+    """The configuration with a key of a GnuPG home."""
+    return replace(config, signing=SigningOptions(Signer.NAMED, fingerprint, home, passphrase_file))
 
 
 @pytest.fixture
@@ -115,7 +69,7 @@ def test_the_development_key_stays_private(config: BuildConfig, image: Path) -> 
     sign(image, config)
     home = config.builddir / "gnupg"
     assert home.stat().st_mode & 0o777 == 0o700
-    assert not config.cache_dir.exists()
+    assert not config.cache.directory.exists()
     published = {path.name for path in image.parent.iterdir()}
     assert published == {image.name, f"{image.name}.asc", DEVELOPMENT_KEY_FILE}
     assert "PRIVATE" not in image.with_name(DEVELOPMENT_KEY_FILE).read_text()
@@ -165,7 +119,7 @@ def test_a_build_directory_with_a_long_path(config: BuildConfig, image: Path, tm
 
 def test_a_named_key_signs(config: BuildConfig, image: Path, home: Path, release: str) -> None:
     sign(image, config)
-    signature = sign(image, replace(config, signing_key=release, gnupg_home=str(home)))
+    signature = sign(image, named(config, release, home))
     assert signature is not None
     assert (signature.fingerprint, signature.user_id, signature.development) == (release, USER, False)
     assert signature.public_key == image.with_name(SIGNING_KEY_FILE)
@@ -179,7 +133,7 @@ def test_a_named_subkey_signs_and_the_primary_key_is_reported(config: BuildConfi
         gpg(home, "--passphrase", "", "--quick-add-key", primary, "rsa2048", "sign", "never")
     listing = gpg(home, "--with-colons", "--list-keys", primary)
     subkey = re.findall(r"^fpr:+([0-9A-F]{40}):", listing, re.MULTILINE)[1]
-    signature = sign(image, replace(config, signing_key=subkey, gnupg_home=str(home)))
+    signature = sign(image, named(config, subkey, home))
     assert signature is not None
     assert signature.fingerprint == primary
     assert f"(issuer fpr v4 {subkey})" in gpg(home, "--list-packets", str(signature.path))
@@ -187,7 +141,7 @@ def test_a_named_subkey_signs_and_the_primary_key_is_reported(config: BuildConfi
 
 def test_a_key_that_rkt_cannot_read_is_pointed_out(config: BuildConfig, image: Path, home: Path) -> None:
     modern = make_key(home, "Modern <modern@example.com>", algorithm="ed25519")
-    signature = sign(image, replace(config, signing_key=modern, gnupg_home=str(home)))
+    signature = sign(image, named(config, modern, home))
     assert signature is not None
     assert "rkt 1.x cannot read" in signature.warning
 
@@ -195,13 +149,13 @@ def test_a_key_that_rkt_cannot_read_is_pointed_out(config: BuildConfig, image: P
 def test_without_a_key_nothing_is_signed_and_no_old_signature_stays(config: BuildConfig, image: Path) -> None:
     signature = sign(image, config)
     assert signature is not None
-    assert sign(image, replace(config, signing_key="none")) is None
+    assert sign(image, replace(config, signing=SigningOptions(Signer.NONE))) is None
     assert not signature.path.exists()
 
 
-def _refused(config: BuildConfig, image: Path, key: str, home: Path, **options: str) -> str:
+def _refused(config: BuildConfig, image: Path, key: str, home: Path, **options: Path) -> str:
     with pytest.raises(UserError) as caught:
-        sign(image, replace(config, signing_key=key, gnupg_home=str(home), **options))  # type: ignore[arg-type]
+        sign(image, named(config, key, home, **options))
     assert {path.name for path in image.parent.iterdir()} <= {image.name, SIGNING_KEY_FILE}
     message = str(caught.value)
     assert "\n" not in message
@@ -227,8 +181,8 @@ def test_a_passphrase_comes_from_a_file(config: BuildConfig, image: Path, tmp_pa
     with scratch_home() as home:
         locked = make_key(home, "Locked <locked@example.com>", passphrase="correct horse battery staple")
         gpg_agent_forgets(home)
-        named = replace(config, signing_key=locked, gnupg_home=str(home), passphrase_file=str(passphrase))
-        signature = sign(image, named)
+        locked_key = named(config, locked, home, passphrase)
+        signature = sign(image, locked_key)
         assert signature is not None
         assert signature.fingerprint == locked
 
@@ -250,12 +204,12 @@ def test_a_wrong_passphrase_is_one_clear_line(
     with scratch_home() as home:
         locked = make_key(home, "Locked <locked@example.com>", passphrase="right")
         gpg_agent_forgets(home)
-        assert message in _refused(config, image, locked, home, passphrase_file=str(passphrase))
+        assert message in _refused(config, image, locked, home, passphrase_file=passphrase)
         wait_for_end(agents_of(home))
 
 
 def test_a_missing_passphrase_file_is_named(config: BuildConfig, image: Path, home: Path, release: str) -> None:
-    assert "nowhere" in _refused(config, image, release, home, passphrase_file="/nowhere")
+    assert "nowhere" in _refused(config, image, release, home, passphrase_file=Path("/nowhere"))
 
 
 def test_a_signature_that_does_not_verify_is_not_published(
@@ -292,7 +246,7 @@ def test_nobody_who_knows_the_passphrase(config: BuildConfig, tmp_path: Path) ->
         fingerprint = make_key(home, USER, passphrase="secret")
         subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=True)
         with pytest.raises(UserError, match="gpg cannot sign") as caught:
-            sign(target, replace(config, signing_key=fingerprint, gnupg_home=str(home)))
+            sign(target, named(config, fingerprint, home))
         assert "the passphrase came from the agent" in caught.value.hint
         assert agents_of(home) == []
     assert not target.with_name("image.aci.asc").exists()

@@ -8,8 +8,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from builder.cli import cli
-from builder.image.archive import Compression
 from builder.image.component_map import COMPONENTS_PATH, PACKAGES_PATH
+from builder.model.config import Compression
 from tests.unit.builder.conftest import Pack
 
 

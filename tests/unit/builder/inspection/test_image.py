@@ -9,8 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 from builder.commands.inspect import inspect
-from builder.image.archive import ArchiveResult, Compression
+from builder.image.archive import ArchiveResult
 from builder.inspection.image import read_image
+from builder.model.config import Compression
 from common.errors import UserError
 from tests.support.tars import directory, entry, write
 from tests.unit.builder.formats.test_kernel_image import OPTIONS, VMLINUX, bzimage

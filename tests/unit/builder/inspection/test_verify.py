@@ -10,9 +10,10 @@ import pytest
 from click.testing import CliRunner
 
 from builder.commands.verify import verify
-from builder.image.archive import ArchiveResult, Compression
+from builder.image.archive import ArchiveResult
 from builder.inspection.image import read_image
 from builder.inspection.verify import Outcome, verify_image, verify_signature
+from builder.model.config import Compression
 from common.errors import UserError
 from tests.support.openpgp import export, gpg, make_key, need_gpg, scratch_home
 from tests.support.tars import directory, entry, symlink, write

@@ -71,10 +71,10 @@ def test_a_flavor_that_stands_alone(flavors: Flavors) -> None:
     assert base.manifest_name == "coreos.com/rkt/stage1-base"
     assert base.manifest_template == folder / "manifest.j2"
     assert base.hypervisors == ("lkvm", "qemu")
-    assert base.texts("rootfs.directories") == ("opt/stage2",)
-    assert base.table("rootfs.symlinks") == {"bin": "usr/bin"}
+    assert base.keys.rootfs.directories.values == ("opt/stage2",)
+    assert base.keys.rootfs.symlinks.values == {"bin": "usr/bin"}
     assert base.trees == ((folder / "files", PurePosixPath()),)
-    assert base.flag("guest.network", default=True)
+    assert base.keys.guest.network.value is not False
 
 
 def test_what_a_flavor_changes(flavors: Flavors) -> None:
@@ -83,11 +83,11 @@ def test_what_a_flavor_changes(flavors: Flavors) -> None:
     assert mine.manifest_name == "coreos.com/rkt/stage1-mine"
     assert mine.manifest_template == root / "base/manifest.j2"
     assert mine.hypervisors == ("qemu",)
-    assert mine.texts("kernel.versions") == ("6.6",)
-    assert mine.texts("kernel.parameters") == ("one", "two", "three")
-    assert mine.text("memory.app") == "64Mi"
-    assert mine.table("manifest.annotations") == {"example.com/a": "1", "example.com/b": "2"}
-    assert not mine.flag("guest.journal", default=True)
+    assert mine.keys.kernel.versions.values == ("6.6",)
+    assert mine.keys.kernel.parameters.values == ("one", "two", "three")
+    assert mine.keys.memory.app.value == "64Mi"
+    assert mine.keys.manifest.annotations.values == {"example.com/a": "1", "example.com/b": "2"}
+    assert mine.keys.guest.journal.value is False
     assert mine.trees == ((root / "base/files", PurePosixPath()), (root / "mine/files", PurePosixPath()))
     assert mine.modes == {"etc/secret": 0o600}
     assert mine.files == (root / "base/flavor.toml", root / "mine/flavor.toml")

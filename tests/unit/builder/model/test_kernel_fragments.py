@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.model.architecture import known
+from builder.model.architecture_files import all_architectures
 from builder.model.kernel_fragments import Names, Setting, merge, read, translate
 from common.errors import UserError
 
@@ -132,7 +132,7 @@ def test_names_that_are_part_of_another() -> None:
     assert notes == ("ours.config:1: GONE is no option of this kernel: part of MEMCG",)
 
 
-@pytest.mark.parametrize("arch", [one.name for one in known()])
+@pytest.mark.parametrize("arch", [one.name for one in all_architectures()])
 def test_the_fragments_of_the_project_agree(arch: str) -> None:
     folders = (PROJECT / "kernel-configs" / name for name in ("common", arch))
     paths = [path for folder in folders for path in sorted(folder.glob("*.config"))]

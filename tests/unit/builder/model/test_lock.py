@@ -21,7 +21,7 @@ from builder.model.lock import (
     save,
 )
 from common.errors import UserError
-from tests.unit.builder.synthetic import make_config
+from tests.unit.builder.synthetic import altered, make_config
 
 BASH = LockedPackage("bash", "5.2", "amd64", "bookworm", "bash", 10, "a" * 64, "")
 LINUX = LockedPackage("linux-image-6.1.0-50-amd64", "6.1", "amd64", "bookworm", "linux", 10, "b" * 64, "linux-image")
@@ -85,7 +85,7 @@ def test_files_that_are_no_lock(tmp_path: Path, text: str) -> None:
 
 
 def locked_config(root: Path, path: Path, *, locked: bool = True) -> BuildConfig:
-    return make_config(root, locked=locked, lock_file=str(path))
+    return make_config(root, downloads_locked=locked, downloads_lock_file=path)
 
 
 def test_sources_have_to_be_what_the_lock_says(path: Path, tmp_path: Path) -> None:
@@ -118,12 +118,18 @@ def test_the_file_is_json(path: Path) -> None:
     ("changes", "sources"),
     [
         (
-            {"lkvm_src": "https://x/kvmtool.git", "lkvm_revision": "1" * 40},
+            {"lkvm_source": "https://x/kvmtool.git", "lkvm_revision": "1" * 40},
             [("https://x/kvmtool.git", "commit:" + "1" * 40)],
         ),
-        ({"systemd_src": "https://x/s.git", "systemd_revision": "2" * 40}, [("https://x/s.git", "commit:" + "2" * 40)]),
-        ({"systemd_src": "https://x/s.tar.gz#sha256=" + "3" * 64}, [("https://x/s.tar.gz", "sha256:" + "3" * 64)]),
-        ({"systemd_src": "/home/me/systemd"}, []),
+        (
+            {"userland_systemd_source": "https://x/s.git", "userland_systemd_revision": "2" * 40},
+            [("https://x/s.git", "commit:" + "2" * 40)],
+        ),
+        (
+            {"userland_systemd_source": "https://x/s.tar.gz#sha256=" + "3" * 64},
+            [("https://x/s.tar.gz", "sha256:" + "3" * 64)],
+        ),
+        ({"userland_systemd_source": "/home/me/systemd"}, []),
     ],
 )
 def test_sources_that_no_step_downloads(
@@ -135,11 +141,14 @@ def test_sources_that_no_step_downloads(
     assert [(source.url, source.digest) for source in found] == sources
     path = tmp_path / "stage1.lock"
     save(path, Lock((), tuple(found)))
-    locked = dataclasses.replace(config, locked=True, lock_file=str(path))
+    locked = altered(config, downloads_locked=True, downloads_lock_file=path)
     for url, digest in sources:
         check_source(locked, url, digest)
         with pytest.raises(UserError, match=r"and .* says"):
             check_source(locked, url, "sha256:other")
-    for location, revision in ((config.lkvm_src, config.lkvm_revision), (config.systemd_src, config.systemd_revision)):
+    for location, revision in (
+        (config.lkvm.source, config.lkvm.revision),
+        (config.userland.systemd_source, config.userland.systemd_revision),
+    ):
         if sources and location:
-            check_source(locked, *pinned(location, revision))
+            check_source(locked, *pinned(location, revision or ""))

@@ -75,7 +75,7 @@ def test_a_source_from_the_second_mirror(tmp_path: Path) -> None:
         tar.add(tmp_path / "Makefile", arcname="x/Makefile")
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
     mirrors = tuple(f"https://source.example/={(tmp_path / name).as_uri()}/" for name in ("absent", "bad", "good"))
-    config = make_config(tmp_path, mirrors=mirrors)
+    config = make_config(tmp_path, downloads_mirrors=mirrors)
     context = PlainContext(tmp_path / "step", config, NO_STEP)
     place(f"https://source.example/x.tar.gz#sha256={digest}", "", tmp_path / "tree", context)
     assert (tmp_path / "tree/Makefile").read_text() == "all:\n"

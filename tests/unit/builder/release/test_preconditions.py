@@ -77,7 +77,7 @@ def test_a_tree_that_is_not_as_it_was_committed(tmp_path: Path) -> None:
 
 
 def test_no_checkout(tmp_path: Path) -> None:
-    config = make_config(tmp_path, locked=True)
+    config = make_config(tmp_path, downloads_locked=True)
     with pytest.raises(UserError, match="is no checkout of git"):
         check(config, has_key=False)
 
@@ -103,7 +103,7 @@ def test_a_key_from_a_file_leaves_nothing(tmp_path: Path, secret: tuple[Path, st
 
 
 def test_another_key_than_configure_named(tmp_path: Path, secret: tuple[Path, str]) -> None:
-    config = make_config(tmp_path, signing_key="B" * 40)
+    config = make_config(tmp_path, signing_fingerprint="B" * 40)
     with pytest.raises(UserError, match="has no such secret key"), release_key(config, secret[0]):
         pass
 

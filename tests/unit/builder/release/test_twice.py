@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from builder.model.config import Signer
 from builder.release.twice import IMAGES_DIRECTORY, compare, relocated
 from common.errors import UserError
 from tests.unit.builder.synthetic import make_config
@@ -44,17 +45,17 @@ def test_a_build_of_a_release_takes_nothing_of_another(tmp_path: Path) -> None:
     source = tmp_path / "src"
     config = make_config(
         tmp_path,
-        lock_file=str(source / "stage1.lock"),
+        downloads_lock_file=source / "stage1.lock",
         kernel_fragments=(source / "a/x.config",),
-        flavors_path=(source / "mine",),
+        stage1_flavors_path=(source / "mine",),
         compiler_launcher="ccache",
-        remote_cache="http://cache",
-        signing_key="",
+        cache_remote="http://cache",
     )
     part = relocated(config, tmp_path / "place")
     here = tmp_path / "place/source"
-    assert (part.srcdir, part.lock_file) == (here, str(here / "stage1.lock"))
-    assert (part.kernel_fragments, part.flavors_path) == ((here / "a/x.config",), (here / "mine",))
-    assert (part.compiler_launcher, part.remote_cache, part.signing_key) == ("", "", "none")
-    assert part.images_directory == IMAGES_DIRECTORY
-    assert part.builddir != config.builddir and part.cache_dir != config.cache_dir
+    assert (part.srcdir, part.downloads.lock_file) == (here, here / "stage1.lock")
+    assert (part.kernel.fragments, part.stage1.flavors_path) == ((here / "a/x.config",), (here / "mine",))
+    assert (part.compiler_launcher, part.cache.remote) == (None, None)
+    assert part.signing.signer is Signer.NONE
+    assert part.install.images_directory == IMAGES_DIRECTORY
+    assert part.builddir != config.builddir and part.cache.directory != config.cache.directory

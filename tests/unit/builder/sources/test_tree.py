@@ -169,7 +169,7 @@ def test_an_absent_revision(tmp_path: Path, ctx: PlainContext) -> None:
 
 
 def test_offline_nothing_is_fetched(tmp_path: Path) -> None:
-    ctx = PlainContext(tmp_path / "step", make_config(tmp_path, offline=True), NO_STEP)
+    ctx = PlainContext(tmp_path / "step", make_config(tmp_path, downloads_offline=True), NO_STEP)
     for location in ("git+file:///nowhere", f"file:///nowhere.tar#sha256={'0' * 64}"):
         with pytest.raises(UserError, match="offline"):
             place(location, "v1", tmp_path / "out", ctx)

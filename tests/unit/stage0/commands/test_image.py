@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from stage0.store import ImageId, Store, TreeStore
-from tests.support.programs import start_rkt
 from tests.support.acis import aci, folder, item, manifest, symlink
+from tests.support.programs import start_rkt
 
 UUIDS = [f"{number}d4eb4f0-1c7a-4d3a-9a0e-5f0f3f1f2f3f" for number in range(10)]
 ROOT = Path(__file__).parents[4]

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from builder.components.hypervisor import lkvm
+from builder.model.architecture_files import load_architecture
 from builder.model.config import BuildConfig
 from common.errors import UserError
 from tests.unit.builder.programs import STOCK, make_lkvm
 from tests.unit.builder.sources.test_tree import git
 from tests.unit.builder.stepping import PlainContext
-from tests.unit.builder.synthetic import PROJECT, make_config
+from tests.unit.builder.synthetic import PROJECT, machine_of, make_config
 
 MAKEFILE = """\
 lkvm-static:
@@ -35,7 +36,7 @@ def make_source(root: Path) -> Path:
 
 
 def build(config: BuildConfig, root: Path) -> PlainContext:
-    (step,) = lkvm.steps(config)
+    (step,) = lkvm.steps(config, machine_of(config))
     context = PlainContext(root, config, step)
     step.run(context)
     return context
@@ -43,7 +44,7 @@ def build(config: BuildConfig, root: Path) -> PlainContext:
 
 def test_a_directory_with_old_products(tmp_path: Path) -> None:
     source = make_source(tmp_path / "kvm tool")
-    config = make_config(tmp_path, lkvm_src=str(source), lkvm_revision="b48735e", compiler_launcher="ccache")
+    config = make_config(tmp_path, lkvm_source=str(source), lkvm_revision="b48735e", compiler_launcher="ccache")
     context = build(config, tmp_path / "a step")
     assert {path.name for path in context.output.iterdir()} == {"lkvm", "lkvm.json"}
     assert json.loads((context.output / "lkvm.json").read_text()) == {"channel": True}
@@ -73,17 +74,17 @@ def test_a_checkout_at_another_revision_is_pointed_out(tmp_path: Path) -> None:
     git(source, "commit", "-q", "-m", "first")
     commit = git(source, "rev-parse", "HEAD")
     (source / "virtio/9p.c").write_text("int y;\n")
-    config = make_config(tmp_path, lkvm_src=str(source), lkvm_revision="b48735e")
+    config = make_config(tmp_path, lkvm_source=str(source), lkvm_revision="b48735e")
     context = build(config, tmp_path / "step")
     assert (context.facts["revision"], context.facts["modified"]) == (commit, True)
     assert f"{source} is at {commit[:12]}, not at b48735e" in context.notices
     assert f"{source} is modified since its last commit" in context.notices
-    same = build(make_config(tmp_path, lkvm_src=str(source), lkvm_revision=commit), tmp_path / "again")
+    same = build(make_config(tmp_path, lkvm_source=str(source), lkvm_revision=commit), tmp_path / "again")
     assert not any("not at" in notice for notice in same.notices)
 
 
 def test_a_patch_that_does_not_fit(tmp_path: Path) -> None:
-    config = make_config(tmp_path, lkvm_src=str(make_source(tmp_path / "kvmtool")))
+    config = make_config(tmp_path, lkvm_source=str(make_source(tmp_path / "kvmtool")))
     folder = config.srcdir / "flavors/kvm/lkvm-patches"
     folder.mkdir(parents=True)
     (folder / "0001-a.patch").write_text(
@@ -97,15 +98,17 @@ def test_a_patch_that_does_not_fit(tmp_path: Path) -> None:
 def test_what_is_no_kvmtool(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="not the source of kvmtool"):
-        build(make_config(tmp_path, lkvm_src=str(tmp_path / "empty")), tmp_path / "step")
+        build(make_config(tmp_path, lkvm_source=str(tmp_path / "empty")), tmp_path / "step")
 
 
 def test_what_the_step_depends_on(tmp_path: Path) -> None:
     source = make_source(tmp_path / "kvmtool")
-    (local,) = lkvm.steps(make_config(tmp_path, lkvm_src=str(source), lkvm_revision="b48735e"))
+    (local,) = lkvm.steps(
+        make_config(tmp_path, lkvm_source=str(source), lkvm_revision="b48735e"), load_architecture("amd64")
+    )
     assert source in local.files
     url = "https://example.com/kvmtool.git"
-    (remote,) = lkvm.steps(make_config(tmp_path, lkvm_src=url, lkvm_revision="b48735e"))
+    (remote,) = lkvm.steps(make_config(tmp_path, lkvm_source=url, lkvm_revision="b48735e"), load_architecture("amd64"))
     assert remote.files == ()
     assert remote.params == {"source": url, "revision": "b48735e"}
 
@@ -127,7 +130,7 @@ def test_a_real_kvmtool_gives_the_same_program_in_any_directory(tmp_path: Path) 
     programs = []
     for name in ("one", "another one"):
         (tmp_path / name).mkdir()
-        config = make_config(tmp_path / name, srcdir=PROJECT, lkvm_src=source, lkvm_revision="b48735e")
+        config = make_config(tmp_path / name, srcdir=PROJECT, lkvm_source=source, lkvm_revision="b48735e")
         programs.append((build(config, tmp_path / name / "step").output / "lkvm").read_bytes())
     assert programs[0] == programs[1]
     assert len(programs[0]) < 4_000_000

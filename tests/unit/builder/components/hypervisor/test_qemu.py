@@ -12,10 +12,10 @@ import pytest
 from builder.components.hypervisor import qemu
 from builder.debian.apt import Package
 from builder.debian.package_steps import QEMU_STEP, load_packages, save_packages
-from builder.model.architecture import architecture
+from builder.model.architecture_files import load_architecture
 from tests.support.debian_packages import Link, make_deb, need_debian_tools, run_step
 from tests.unit.builder.flavors import flavor_of
-from tests.unit.builder.synthetic import PROJECT, make_config
+from tests.unit.builder.synthetic import PROJECT, machine_of, make_config
 
 
 def test_the_front_starts_the_binary_through_the_loader_of_the_image(tmp_path: Path) -> None:
@@ -24,7 +24,7 @@ def test_the_front_starts_the_binary_through_the_loader_of_the_image(tmp_path: P
     loader = root / "usr/lib64/ld-linux-x86-64.so.2"
     loader.write_text('#!/bin/sh\nprintf "%s\\n" "$0" "$@"\n')
     loader.chmod(0o755)
-    (root / "qemu").write_text(qemu.front(architecture("amd64")))
+    (root / "qemu").write_text(qemu.front(load_architecture("amd64")))
     (root / "qemu").chmod(0o755)
 
     done = subprocess.run([root / "qemu", "-m", "two words"], capture_output=True, text=True, check=True)
@@ -46,7 +46,7 @@ def test_libraries_of_the_userland_are_not_brought_again(tmp_path: Path) -> None
     need_debian_tools()
     if shutil.which("gcc") is None:
         pytest.skip("gcc is not installed")
-    config = make_config(tmp_path, arch="amd64", debian_suite="bookworm")
+    config = make_config(tmp_path, debian_suite="bookworm")
     built = tmp_path / "built"
     built.mkdir()
     for name in ("common", "own"):
@@ -88,7 +88,7 @@ def test_libraries_of_the_userland_are_not_brought_again(tmp_path: Path) -> None
     has = ["usr/lib64/ld-linux-x86-64.so.2", "usr/lib/x86_64-linux-gnu/libcommon.so", "usr/share/doc/libs/copyright"]
     (tmp_path / "userland/components.json").write_text(json.dumps(dict.fromkeys(has)))
 
-    output = run_step(qemu.steps(config, flavor_of(config))[-1], config, tmp_path).output
+    output = run_step(qemu.steps(config, machine_of(config), flavor_of(config))[-1], config, tmp_path).output
 
     components = json.loads((output / "components.json").read_text())
     assert {path: entry["component"] for path, entry in components.items()} == {

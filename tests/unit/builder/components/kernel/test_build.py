@@ -22,7 +22,7 @@ from builder.model.config import BuildConfig
 from common.errors import UserError
 from tests.unit.builder.flavors import flavor_of
 from tests.unit.builder.stepping import PlainContext
-from tests.unit.builder.synthetic import make_config
+from tests.unit.builder.synthetic import machine_of, make_config
 
 KCONFIG = "config NET\nconfig OVERLAY_FS\nconfig NEEDY\nconfig AUTOFS_FS\nconfig NR_CPUS\nconfig DEBUG_INFO_BTF\n"
 
@@ -70,7 +70,7 @@ def make_kernel(root: Path) -> Path:
 
 
 def make_project(root: Path, source: Path, *, theirs: str = "", **changes: object) -> BuildConfig:
-    config = make_config(root, kernel_src=str(source), arch="amd64", **changes)
+    config = make_config(root, kernel_source=str(source), **changes)
     folder = config.srcdir / "kernel-configs"
     (folder / "amd64").mkdir(parents=True)
     (folder / "patches").mkdir()
@@ -86,7 +86,11 @@ def make_project(root: Path, source: Path, *, theirs: str = "", **changes: objec
 
 
 def all_steps(config: BuildConfig) -> list[Step]:
-    return [step for spec in specs_of(config, flavor_of(config)) for step in steps(config, spec)]
+    return [
+        step
+        for spec in specs_of(config, machine_of(config), flavor_of(config))
+        for step in steps(config, machine_of(config), spec)
+    ]
 
 
 def find(config: BuildConfig, name: str) -> Step:
@@ -285,7 +289,7 @@ def test_a_directory_counts_with_its_content(tmp_path: Path, source: Path) -> No
 def test_sources_that_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="does not exist"):
         all_steps(make_project(tmp_path / "a", tmp_path / "absent"))
-    config = make_config(tmp_path / "a", kernel_src="git://example.com/linux", arch="amd64")
+    config = make_config(tmp_path / "a", kernel_source="git://example.com/linux")
     with pytest.raises(UserError, match="not an archive"):
         all_steps(config)
 
@@ -315,7 +319,7 @@ def make_debian_package(root: Path, name: str) -> Path:
 def test_debians_source(tmp_path: Path) -> None:
     packages = make_debian_package(tmp_path, "linux-source-6.1")
     make_project(tmp_path, Path("debian"))
-    config = make_config(tmp_path, kernel_versions=("6.1",), arch="amd64")
+    config = make_config(tmp_path, kernel_versions=("6.1",))
     one, two = all_steps(config)
     assert (one.name, two.name, two.needs) == ("kernel-source-6.1", "kernel-compile-6.1", ("kernel-source-6.1",))
     context = PlainContext(tmp_path / "source", config, one, {one.needs[0]: packages})
@@ -330,7 +334,7 @@ def test_debians_source(tmp_path: Path) -> None:
 def test_a_series_that_debian_does_not_have(tmp_path: Path) -> None:
     packages = make_debian_package(tmp_path, "linux-source-6.1")
     make_project(tmp_path, Path("debian"))
-    config = make_config(tmp_path, kernel_versions=("6.2",), arch="amd64", debian_suite="bookworm")
+    config = make_config(tmp_path, kernel_versions=("6.2",), debian_suite="bookworm")
     step = find(config, "kernel-source-6.2")
     with pytest.raises(UserError, match=r"bookworm has no package linux-source-6\.2"):
         step.run(PlainContext(tmp_path / "source", config, step, {step.needs[0]: packages}))
@@ -344,7 +348,7 @@ def test_a_pinned_download(tmp_path: Path, source: Path) -> None:
     make_project(tmp_path, source)
     for pin, offline, problem in ((digest, False, ""), ("0" * 64, False, "SHA-256 is"), (digest, True, "offline")):
         url = f"{archive.as_uri()}#sha256={pin}"
-        config = make_config(tmp_path, kernel_src=url, arch="amd64", offline=offline)
+        config = make_config(tmp_path, kernel_source=url, downloads_offline=offline)
         step = find(config, "kernel-source")
         context = PlainContext(tmp_path / f"step{problem}", config, step)
         if problem:

@@ -53,7 +53,7 @@ def publish(site: Path, keys: Keys, *, archive_by: str, list_by: str, listing: s
 @pytest.fixture
 def ctx(tmp_path: Path, keys: Keys) -> PlainContext:
     """A project that trusts the two keys, and a person who has all three in the GnuPG home of the configuration."""
-    config = make_config(tmp_path, gnupg_home=str(keys.home))
+    config = make_config(tmp_path, signing_gnupg_home=keys.home)
     folder = config.srcdir / "kernel-configs/keys"
     folder.mkdir(parents=True)
     (folder / "trusted.toml").write_text(
@@ -75,7 +75,7 @@ def test_keys_in_the_folder_of_the_project(tmp_path: Path, keys: Keys, ctx: Plai
     for name in (keys.maintainer, keys.signer):
         export(keys.home, name, folder / f"{name}.asc")
     with scratch_home() as empty:
-        config = make_config(tmp_path, gnupg_home=str(empty))
+        config = make_config(tmp_path, signing_gnupg_home=empty)
         url = publish(tmp_path / "site", keys, archive_by=keys.maintainer, list_by=keys.signer)
         kernel_org.fetch_verified(url, tmp_path / "out", PlainContext(tmp_path / "again", config, NO_STEP))
     assert (tmp_path / "out").exists()
@@ -146,7 +146,7 @@ def test_a_server_without_signatures(tmp_path: Path, keys: Keys, ctx: PlainConte
 
 def test_no_keys_at_all(tmp_path: Path, keys: Keys, ctx: PlainContext) -> None:
     with scratch_home() as empty:
-        config = make_config(tmp_path, gnupg_home=str(empty))
+        config = make_config(tmp_path, signing_gnupg_home=empty)
         with pytest.raises(UserError, match=r"no key to check .* archives with: need that of M") as caught:
             kernel_org.fetch_verified("file:///x", tmp_path / "out", PlainContext(tmp_path / "no", config, NO_STEP))
     assert "gpg --locate-external-keys" in caught.value.hint

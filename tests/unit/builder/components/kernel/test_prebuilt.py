@@ -12,12 +12,12 @@ import pytest
 from builder.components.kernel import prebuilt
 from builder.debian.apt import Package
 from builder.debian.package_steps import KERNEL_STEP, save_packages
-from builder.model.config import BuildConfig
+from builder.model.config import BuildConfig, Provision
 from common.errors import UserError
 from tests.support.debian_packages import make_deb, need_debian_tools
 from tests.unit.builder.components.kernel.modules import RELEASE, make_module
 from tests.unit.builder.stepping import PlainContext
-from tests.unit.builder.synthetic import PROJECT, make_config
+from tests.unit.builder.synthetic import PROJECT, machine_of, make_config
 
 PACKAGE = f"linux-image-{RELEASE}"
 PVH_NOTE = '.section .note.Xen, "a", @note\n.long 4, 4, 18\n.asciz "Xen"\n.long 0\n'
@@ -65,13 +65,13 @@ def fill_modules(folder: Path, release: str = RELEASE) -> Path:
 
 def own(root: Path, image: bytes, modules: Path | None = None) -> BuildConfig:
     (root / "vmlinuz").write_bytes(image)
-    paths = {"kernel_image": str(root / "vmlinuz"), "kernel_modules": str(modules) if modules else ""}
-    return make_config(root, srcdir=PROJECT, arch="amd64", kernel="prebuilt", **paths)
+    paths = {"kernel_image": root / "vmlinuz", "kernel_modules": modules}
+    return make_config(root, srcdir=PROJECT, kernel_provision=Provision.PREBUILT, **paths)
 
 
 def run(config: BuildConfig, root: Path) -> PlainContext:
     inputs = {KERNEL_STEP: root / KERNEL_STEP}
-    context = PlainContext(root / "step", config, prebuilt.step(config), inputs)
+    context = PlainContext(root / "step", config, prebuilt.step(config, machine_of(config)), inputs)
     context.step.run(context)
     return context
 
@@ -88,7 +88,7 @@ def test_debians_package(tmp_path: Path) -> None:
     debs.mkdir()
     make_deb(debs, PACKAGE, "6.1.9-1", files)
     save_packages(debs, [Package(PACKAGE, "6.1.9-1", "amd64", "linux", 0, "", "linux-image-amd64")], files=True)
-    config = make_config(tmp_path, srcdir=PROJECT, arch="amd64", kernel="prebuilt")
+    config = make_config(tmp_path, srcdir=PROJECT, kernel_provision=Provision.PREBUILT)
 
     context = run(config, tmp_path)
 

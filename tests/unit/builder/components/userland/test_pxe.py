@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gzip
 import shutil
 from pathlib import Path
@@ -15,7 +14,7 @@ from tests.functional.support.pxe import compress, pack
 from tests.support.openpgp import detach, export, make_key, need_gpg, scratch_home
 from tests.unit.builder.flavors import flavor_of
 from tests.unit.builder.stepping import PlainContext
-from tests.unit.builder.synthetic import make_config
+from tests.unit.builder.synthetic import machine_of, make_config
 
 pytestmark = pytest.mark.skipif(
     not all(map(shutil.which, ("mksquashfs", "unsquashfs", "cpio"))), reason="squashfs-tools or cpio is missing"
@@ -24,15 +23,15 @@ pytestmark = pytest.mark.skipif(
 UNCOMPRESSED = ("-noI", "-noD", "-noF", "-noX")
 
 
-def make_context(tmp_path: Path, image: str, **changes: str) -> PlainContext:
+def make_context(tmp_path: Path, image: str, **changes: object) -> PlainContext:
     """The step that takes usr/bin/systemd out of an image."""
-    config = make_config(tmp_path, arch="amd64", pxe_image=image, pxe_systemd_version="v252", **changes)
+    config = make_config(tmp_path, userland_pxe_image=image, userland_pxe_systemd_version="v252", **changes)
     folder = config.srcdir / "flavors/kvm/userland"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "packages.list").write_text("systemd\n")
     (folder / "systemd.list").write_text("/usr/bin/systemd\n")
     flavor = flavor_of(config)
-    (step,) = collect_steps.steps(config, flavor)
+    (step,) = collect_steps.steps(config, machine_of(config), flavor)
     return PlainContext(tmp_path / "step", config, step)
 
 
@@ -58,10 +57,9 @@ def test_programs_of_an_image(tmp_path: Path, usr: Path) -> None:
     context.step.run(context)
     assert (context.output / "rootfs/usr/bin/systemd").read_text() == "#!/bin/sh\n"
     assert context.step.files == (image,)
-    again = PlainContext(tmp_path / "again", context.config, context.step)
     plain = tmp_path / "plain.cpio"
     plain.write_bytes(gzip.decompress(image.read_bytes()))
-    again.config = dataclasses.replace(context.config, pxe_image=str(plain))
+    again = make_context(tmp_path / "again", str(plain))
     again.step.run(again)
     assert (again.output / "rootfs/usr/bin/systemd").exists()
 
@@ -136,16 +134,14 @@ def test_an_image_from_the_network_is_signed(tmp_path: Path, usr: Path) -> None:
             if name == "right":
                 detach(home, fingerprint, image)
     url = image.as_uri()
-    context = make_context(tmp_path, url, pxe_key=str(keys["right"]))
+    context = make_context(tmp_path, url, userland_pxe_key=keys["right"])
     context.step.run(context)
     assert (context.output / "rootfs/usr/bin/systemd").exists()
     assert "signed_by" in context.facts
-    other = PlainContext(tmp_path / "other", context.config, context.step)
-    other.config = dataclasses.replace(context.config, pxe_key=str(keys["wrong"]))
+    other = make_context(tmp_path / "other", url, userland_pxe_key=keys["wrong"])
     assert url in problem(other)
     assert not (other.output / "rootfs").exists()
-    offline = PlainContext(tmp_path / "offline", context.config, context.step)
-    offline.config = dataclasses.replace(context.config, offline=True)
+    offline = make_context(tmp_path / "offline", url, userland_pxe_key=keys["right"], downloads_offline=True)
     assert "the build is offline" in problem(offline)
     with image.open("ab") as stream:
         stream.write(b"x")

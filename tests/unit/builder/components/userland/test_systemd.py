@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from builder.components.userland.systemd import option_settings, wanted_options
 from common.errors import UserError
 from common.progress import Json
 from tests.unit.builder.stepping import PlainContext
-from tests.unit.builder.synthetic import make_config
+from tests.unit.builder.synthetic import altered, machine_of, make_config
 
 PROJECT = Path(__file__).parents[5]
 
@@ -56,15 +55,16 @@ def test_the_file_of_options(tmp_path: Path) -> None:
 
 
 def test_the_steps_follow_the_source(tmp_path: Path) -> None:
-    config = make_config(tmp_path, arch="amd64", debian_suite="bookworm")
-    fetch, compiled = systemd.steps(config)
+    config = make_config(tmp_path, debian_suite="bookworm")
+    fetch, compiled = systemd.steps(config, machine_of(config))
     assert compiled.needs == (fetch.name,)
     tree = tmp_path / "systemd"
     tree.mkdir()
-    (own,) = systemd.steps(dataclasses.replace(config, systemd_src=str(tree)))
+    (own,) = systemd.steps(altered(config, userland_systemd_source=str(tree)), machine_of(config))
     assert tree in own.files
     (remote,) = systemd.steps(
-        dataclasses.replace(config, systemd_src="https://example.com/systemd.git", systemd_revision="v255")
+        altered(config, userland_systemd_source="https://example.com/systemd.git", userland_systemd_revision="v255"),
+        machine_of(config),
     )
     assert remote.params["revision"] == "v255"
 
@@ -73,7 +73,7 @@ def test_a_source_that_is_not_systemds(tmp_path: Path) -> None:
     tree = tmp_path / "other"
     tree.mkdir()
     (tree / "meson.build").write_text("project('other')\n")
-    config = make_config(tmp_path, arch="amd64", systemd_src=str(tree))
-    (step,) = systemd.steps(config)
+    config = make_config(tmp_path, userland_systemd_source=str(tree))
+    (step,) = systemd.steps(config, machine_of(config))
     with pytest.raises(UserError, match="other: not the source of systemd"):
         step.run(PlainContext(tmp_path / "step", config, step))

@@ -14,7 +14,7 @@ from builder.debian.package_steps import USERLAND_STEP, save_packages
 from common.errors import UserError
 from tests.unit.builder.flavors import flavor_of
 from tests.unit.builder.stepping import PlainContext
-from tests.unit.builder.synthetic import make_config
+from tests.unit.builder.synthetic import machine_of, make_config
 
 LIBRARY = "usr/lib/x86_64-linux-gnu/libx.so.1"
 
@@ -22,7 +22,7 @@ LIBRARY = "usr/lib/x86_64-linux-gnu/libx.so.1"
 @pytest.fixture
 def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PlainContext:
     """A userland of one library, from an unpacked package without ldconfig."""
-    config = make_config(tmp_path, arch="amd64", debian_suite="bookworm")
+    config = make_config(tmp_path, debian_suite="bookworm")
     folder = config.srcdir / "flavors/kvm/userland"
     folder.mkdir(parents=True)
     (folder / "packages.list").write_text("libx1\n")
@@ -39,7 +39,9 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PlainContext:
     packages.mkdir()
     save_packages(packages, [Package("libx1", "1.2", "amd64", "libx", 1, "")], files=False)
     inputs = {USERLAND_STEP: packages}
-    return PlainContext(tmp_path / "step", config, userland_steps.step(config, flavor_of(config)), inputs)
+    return PlainContext(
+        tmp_path / "step", config, userland_steps.step(config, machine_of(config), flavor_of(config)), inputs
+    )
 
 
 def test_the_loaders_cache_lists_the_libraries(context: PlainContext, tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ import pytest
 from click.testing import CliRunner
 
 from builder.commands.report import report
-from builder.image.archive import Compression, write_aci
+from builder.image.archive import write_aci
 from builder.image.component_map import COMPONENTS_PATH, PACKAGES_PATH
 from builder.inspection.page.page import Sources, colours, render
+from builder.model.config import Compression
 from common.errors import UserError
 from common.files import file_digest
 

@@ -11,9 +11,10 @@ import pytest
 from click.testing import CliRunner
 
 from builder.commands.sbom import sbom
-from builder.image.archive import Compression, write_aci
+from builder.image.archive import write_aci
 from builder.image.component_map import PACKAGES_PATH
 from builder.inspection.sbom.bill import Bill, read_bill
+from builder.model.config import Compression
 from common.errors import UserError
 from common.files import file_digest
 
