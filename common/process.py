@@ -6,9 +6,10 @@ import os
 import shlex
 import signal
 import subprocess
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 from common.errors import UserError
 
@@ -27,6 +28,8 @@ _KEPT = (
 _KEPT_BEGINNINGS = ("CCACHE_", "DISTCC_", "ICECC_")
 """Of the names of variables that say where other machines help with compiling."""
 _TAIL_LINES = 15
+_MOST_ERRORS = 1 << 20
+"""Bytes of standard error that an error holds."""
 
 
 class Watcher(Protocol):
@@ -88,14 +91,45 @@ def run(
     caller ends the whole process group of the program first.
     """
     words = [os.fspath(word) for word in argv]
+    process = _start(words, cwd, env, stdin, None, pass_fds)
+    output = _follow(process, stdin, on_line, watcher)
+    if check and process.returncode != 0:
+        raise CommandError(words, process.returncode, output, log=log)
+    return output
+
+
+def answer(argv: Sequence[Argument], *, env: Mapping[str, str] | None = None, check: bool = True) -> str:
+    """Run a program to its end and return what it printed on standard output alone.
+
+    What the program warns of is no part of its answer; it is in the error of a program that fails. As `run` otherwise.
+    """
+    words = [os.fspath(word) for word in argv]
+    with tempfile.TemporaryFile() as errors:
+        process = _start(words, None, env, None, errors, ())
+        output = _follow(process, None, None, None)
+        if check and process.returncode != 0:
+            errors.seek(0)
+            output += errors.read(_MOST_ERRORS).decode(errors="replace")
+            raise CommandError(words, process.returncode, output)
+    return output
+
+
+def _start(
+    words: list[str],
+    cwd: Path | None,
+    env: Mapping[str, str] | None,
+    stdin: str | None,
+    errors: IO[bytes] | None,
+    pass_fds: Sequence[int],
+) -> subprocess.Popen[str]:
     try:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             words,
             cwd=cwd,
             env=environment(env),
             stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.STDOUT if errors is None else errors,
             text=True,
             errors="replace",
             pass_fds=pass_fds,
@@ -107,6 +141,12 @@ def run(
         raise UserError(
             f"{words[0]}: program not found", hint="run ./configure.py again: it names what is missing"
         ) from error
+
+
+def _follow(
+    process: subprocess.Popen[str], stdin: str | None, on_line: Callable[[str], None] | None, watcher: Watcher | None
+) -> str:
+    """Wait for the end of a program; what it printed."""
     lines: list[str] = []
     cpu_seconds = 0.0
     with process:
@@ -121,10 +161,7 @@ def run(
         finally:
             if watcher is not None:
                 watcher.ended(process, cpu_seconds)
-    output = "".join(lines)
-    if check and process.returncode != 0:
-        raise CommandError(words, process.returncode, output, log=log)
-    return output
+    return "".join(lines)
 
 
 def _talk(

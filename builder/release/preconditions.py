@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from builder.model.config import BuildConfig, Signer
 from builder.model.lock import RENEW
-from common import process
+from common import git, process
 from common.errors import UserError
 
 _SHOWN = 3
@@ -47,20 +47,17 @@ def check(config: BuildConfig, *, has_key: bool) -> Tagged:
 
 
 def _tagged(config: BuildConfig) -> Tagged:
-    def git(*words: str, check: bool = True) -> str:
-        return process.run(["git", "-C", config.srcdir, *words], check=check).strip()
-
     try:
-        changed = git("status", "--porcelain").splitlines()
+        changed = git.changed_paths(config.srcdir)
     except process.CommandError as error:
         raise UserError(
             f"{config.srcdir} is no checkout of git: {error.output.strip()}", hint="release from a checkout of a tag"
         ) from error
     if changed:
-        names = ", ".join(line[3:] for line in changed[:_SHOWN]) + (", ..." if len(changed) > _SHOWN else "")
+        names = ", ".join(changed[:_SHOWN]) + (", ..." if len(changed) > _SHOWN else "")
         raise UserError(f"{config.srcdir} is not as it was committed: {names}", hint="commit, or use a clean checkout")
     tag = f"v{config.stage1.version}"
-    tags = git("tag", "--points-at", "HEAD").split()
+    tags = git.ask(config.srcdir, "tag", "--points-at", "HEAD").split()
     if tag not in tags:
         here = ", ".join(tags) or "no tag"
         raise UserError(
@@ -69,7 +66,7 @@ def _tagged(config: BuildConfig) -> Tagged:
         )
     return Tagged(
         tag,
-        git("rev-parse", "HEAD"),
-        int(git("show", "-s", "--format=%ct", "HEAD")),
-        git("config", "--get", "remote.origin.url", check=False),
+        git.ask(config.srcdir, "rev-parse", "HEAD").strip(),
+        int(git.ask(config.srcdir, "show", "--no-patch", "--format=%ct", "HEAD")),
+        git.ask(config.srcdir, "config", "--get", "remote.origin.url", check=False).strip(),
     )

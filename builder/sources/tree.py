@@ -13,6 +13,7 @@ from builder.engine.graph import StepContext
 from builder.model.mirrors import first_good
 from builder.sources.download import fetch
 from builder.sources.extract import safe_extract
+from common import git
 from common.errors import UserError
 from common.files import file_digest
 from common.process import CommandError
@@ -122,9 +123,9 @@ def copy_directory(source: Path, tree: Path, ctx: StepContext) -> Checkout:
             source, tree, symlinks=True, ignore=lambda _, names: [name for name in names if name in _VERSION_CONTROL]
         )
         return Checkout("")
-    commit = _git(ctx, source, "rev-parse", "--verify", "HEAD^{commit}").strip()
-    modified = bool(_git(ctx, source, "status", "--porcelain", "--ignore-submodules").strip())
-    listing = _git(ctx, source, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate")
+    commit = git.ask(source, "rev-parse", "--verify", "HEAD^{commit}").strip()
+    modified = bool(git.changed_paths(source, submodules=False))
+    listing = git.ask(source, "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--deduplicate")
     tree.mkdir()
     for name in listing.rstrip("\0").split("\0"):
         origin = source / name

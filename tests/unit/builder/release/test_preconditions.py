@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.model.config import BuildConfig
+from builder.model.config import BuildConfig, Signer
 from builder.release.keys import merge_public_keys, release_key
 from builder.release.preconditions import check
 from common.errors import UserError
@@ -25,10 +25,10 @@ def configured(root: Path, **changes: object) -> BuildConfig:
     config = make_config(
         root,
         **{
-            "flavors_version": "2.0",
-            "locked": True,
-            "signing_key": "A" * 40,
-            "lock_file": str(root / "src/stage1.lock"),
+            "stage1_version": "2.0",
+            "downloads_locked": True,
+            "signing_signer": Signer.NAMED,
+            "signing_fingerprint": "A" * 40,
             **changes,
         },
     )
@@ -49,12 +49,12 @@ def test_a_tag_that_can_be_released(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"locked": False}, "built from a lock file"),
-        ({"signing_key": ""}, "not signed by a development key"),
-        ({"signing_key": "none"}, "not signed by a development key"),
-        ({"flavors_version": "2.1"}, r"the version is 2\.1, and HEAD has v2\.0, not v2\.1"),
+        ({"downloads_locked": False}, "built from a lock file"),
+        ({"signing_signer": Signer.DEVELOPMENT}, "not signed by a development key"),
+        ({"signing_signer": Signer.NONE}, "not signed by a development key"),
+        ({"stage1_version": "2.1"}, r"the version is 2\.1, and HEAD has v2\.0, not v2\.1"),
         ({"kernel_fragments": (Path("/elsewhere/x.config"),)}, "/elsewhere/x.config is not in the source tree"),
-        ({"lock_file": "/elsewhere/lock"}, "/elsewhere/lock is not in the source tree"),
+        ({"downloads_lock_file": Path("/elsewhere/lock")}, "/elsewhere/lock is not in the source tree"),
     ],
 )
 def test_what_cannot_be(tmp_path: Path, changes: dict[str, object], message: str) -> None:
@@ -65,7 +65,7 @@ def test_what_cannot_be(tmp_path: Path, changes: dict[str, object], message: str
 
 
 def test_a_key_of_a_file_takes_the_place_of_a_development_key(tmp_path: Path) -> None:
-    assert check(configured(tmp_path, signing_key=""), has_key=True).tag == "v2.0"
+    assert check(configured(tmp_path, signing_signer=Signer.DEVELOPMENT), has_key=True).tag == "v2.0"
 
 
 def test_a_tree_that_is_not_as_it_was_committed(tmp_path: Path) -> None:
@@ -74,6 +74,31 @@ def test_a_tree_that_is_not_as_it_was_committed(tmp_path: Path) -> None:
         (config.srcdir / name).touch()
     with pytest.raises(UserError, match=r"is not as it was committed: a, b, c, \.\.\.$"):
         check(config, has_key=False)
+
+
+def test_changed_files_are_named_with_all_their_letters(tmp_path: Path) -> None:
+    config = configured(tmp_path)
+    (config.srcdir / "file").write_text("changed")
+    with pytest.raises(UserError, match=r"is not as it was committed: file$"):
+        check(config, has_key=False)
+
+
+def test_a_renamed_file_with_spaces(tmp_path: Path) -> None:
+    config = configured(tmp_path)
+    git(config.srcdir, "mv", "file", "a b\nc")
+    with pytest.raises(UserError, match=r"is not as it was committed: a b\nc$"):
+        check(config, has_key=False)
+
+
+def test_settings_and_warnings_of_git_are_no_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = configured(tmp_path)
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / ".gitconfig").write_text("[log]\nshowSignature = true\n[status]\nshort = true\nbranch = true\n")
+    # git warns of a file of attributes that it cannot read, on standard error.
+    (config.srcdir / ".git/info/attributes").mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    assert check(config, has_key=False).tag == "v2.0"
 
 
 def test_no_checkout(tmp_path: Path) -> None:
