@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address
 
@@ -34,8 +33,8 @@ from stage1.host.errors import UserError, report
 from stage1.host.journal import link_journal
 from stage1.host.mounts import WRITABLE, cover, forbid_devices, isolate
 from stage1.host.paths import AppRoot, Tree
-from stage1.host.syscalls import die_with_parent, enter_namespace
-from stage1.hypervisor import Command, Machine, select
+from stage1.host.syscalls import die_with_parent
+from stage1.hypervisor import Machine, select
 from stage1.hypervisor.accel import Accel, asked_accel, kvm_problem
 from stage1.hypervisor.lkvm import lkvm_command
 from stage1.hypervisor.qemu import FEATURES as QEMU_FEATURES
@@ -44,10 +43,11 @@ from stage1.network.config import HOST, Request, load_networks, refuse_host
 from stage1.network.guest import write_guest_network
 from stage1.network.nic import ContainerNic, MachineNic, Nic, UserNic
 from stage1.network.setup import PodPlace, network_of
+from stage1.pod.command import Command, execute
 from stage1.pod.dns import Dns
 from stage1.pod.features import feature, word
 from stage1.pod.guest_settings import GuestSettings, Isolation, load_guest_settings
-from stage1.pod.lock import inherited_lock, keep_across_exec
+from stage1.pod.lock import inherited_lock
 from stage1.pod.pod import App, Pod, load_pod
 from stage1.pod.resources import host_cpus, host_memory, load_sizing, require_memory, vm_resources
 from stage1.pod.streams import endpoints_of, stream_service
@@ -124,7 +124,7 @@ def run(front: int, words: Sequence[str], environment: Mapping[str, str]) -> Non
             raise UserError(f"cannot write the pod's files: {error.filename or IMAGE}: {error.strerror}") from error
         if not die_with_parent(front):
             raise UserError("the pod's process has ended")
-        _execute(command, lock, interactive=arguments.interactive)
+        execute(command, lock, interactive=arguments.interactive)
 
 
 def requests(arguments: RunArguments, rules: GuestSettings) -> tuple[Request, ...]:
@@ -284,30 +284,3 @@ def _refuse_unit_of_image(image: Tree, unit: str, name: str) -> None:
         return
     if not content.startswith(MARK.encode()):
         raise UserError(f"app {name}: the name belongs to a service of the guest's own; choose another one with --name")
-
-
-def _execute(command: Command, lock: int | None, *, interactive: bool) -> None:
-    terminal = os.isatty(0)
-    # Who asks for a terminal in the background is stopped until it comes to the front.
-    if (terminal and not interactive and _in_background()) or (command.needs_quiet_stdin and not terminal):
-        # A pipe whose writing end this process keeps: never readable, never at its end.
-        reading, writing = os.pipe()
-        os.dup2(reading, 0)
-        os.set_inheritable(writing, True)
-    keep_across_exec(lock)
-    sys.stdout.flush()
-    try:
-        if command.namespace is not None:
-            enter_namespace(command.namespace)
-        os.execve(command.arguments[0], command.arguments, dict(command.environment))
-    except OSError as error:
-        raise UserError(f"cannot execute {command.arguments[0]}: {error.strerror}") from error
-
-
-def _in_background() -> bool:
-    """Whether the terminal that is standard input belongs to another job."""
-    try:
-        return os.tcgetpgrp(0) != os.getpgrp()
-    except OSError:
-        # Not the terminal of this session: whoever gave it away knows who uses it.
-        return False

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from stage1.container.groups import delegated_group
 from stage1.host.errors import UserError
-from stage1.hypervisor import Command
+from stage1.pod.command import Command
 
 FIRST_PROGRAM = "/usr/lib/stage1/start"
 """stage1/guest/container.c"""

@@ -41,20 +41,6 @@ class Machine:
 
 
 @dataclass(frozen=True)
-class Command:
-    """A program to be executed in place of the launcher."""
-
-    arguments: tuple[str, ...]
-    environment: Mapping[str, str]
-    needs_quiet_stdin: bool = False
-    """Whether standard input must be a terminal, or something that is never ready to read."""
-    channel: bool = True
-    """Whether it serves the channel."""
-    namespace: int | None = None
-    """Descriptor of the network namespace that it is started in; None for that of the host."""
-
-
-@dataclass(frozen=True)
 class Selection:
     """The hypervisor that runs the pod."""
 

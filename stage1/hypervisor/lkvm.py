@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from stage1.channel.prepare import FIFOS, PORT
-from stage1.hypervisor import Command, Machine
+from stage1.hypervisor import Machine
 from stage1.hypervisor.kernel_command_line import SHARES, kernel_command_line
 from stage1.network.nic import lkvm_arguments
+from stage1.pod.command import Command
 
 # lkvm would put these before ours, and others with them, if --nodefaults did not keep it from adding any: there is no
 # ACPI, PCI is configured by ports, and a reset through the keyboard controller ends the VM.

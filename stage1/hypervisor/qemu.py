@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 
 from stage1.channel.prepare import FIFOS, PORT
-from stage1.hypervisor import Command, Machine
+from stage1.hypervisor import Machine
 from stage1.hypervisor.accel import Accel
 from stage1.hypervisor.kernel_command_line import SHARES, kernel_command_line
 from stage1.network.nic import qemu_arguments
+from stage1.pod.command import Command
 
 # A triple fault resets every machine that qemu knows, and -no-reboot makes the reset the end. An emulated CPU does not
 # speculate, so that the mitigations of speculation's faults would only cost time.

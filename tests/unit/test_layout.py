@@ -63,7 +63,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "stage1.channel": _POD,
     "stage1.attach": (*_POD, "stage1.channel"),
     "stage1.hypervisor": (*_POD, "stage1.network", "stage1.channel"),
-    "stage1.container": (*_POD, "stage1.network", "stage1.channel", "stage1.hypervisor"),
+    "stage1.container": (*_POD, "stage1.network", "stage1.channel"),
     "stage1.commands": (*_POD, *_PARTS),
 }
 """Room -> the rooms, and single modules, that it may import besides itself. Of `__main__`, everything below it."""
