@@ -6,26 +6,11 @@ import os
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address
 
-from stage1.apps.devices import prepare_root, root_settings
-from stage1.apps.executable import find_executable
-from stage1.apps.interpreter import warn_of_interpreter
-from stage1.apps.isolators import further_capabilities, isolator_settings
-from stage1.apps.name_service import HostsMode, write_name_service, write_time_zone
-from stage1.apps.units import (
-    ENVIRONMENT_FOLDER,
-    MARK,
-    UNIT_FOLDER,
-    Programs,
-    app_unit,
-    default_target,
-    environment_file,
-    socket_unit,
-    stream_unit,
-)
-from stage1.apps.users import Identity, add_to_guest, resolve
+from stage1.apps.isolators import further_capabilities
 from stage1.apps.volume_mounts import mount_volumes
 from stage1.channel.prepare import make_channel, remove_channel, serves_channel
 from stage1.commands.arguments import RunArguments, parse_run
+from stage1.commands.guest_files import metadata_url, write_guest_files
 from stage1.container.groups import delegated_group, enter_groups, make_room
 from stage1.container.network import make_namespace
 from stage1.container.nspawn import STATE, Container, in_own_groups, nspawn_command
@@ -44,13 +29,11 @@ from stage1.network.guest import write_guest_network
 from stage1.network.nic import ContainerNic, MachineNic, Nic, UserNic
 from stage1.network.setup import PodPlace, network_of
 from stage1.pod.command import Command, execute
-from stage1.pod.dns import Dns
 from stage1.pod.features import feature, word
 from stage1.pod.guest_settings import GuestSettings, Isolation, load_guest_settings
 from stage1.pod.lock import inherited_lock
-from stage1.pod.pod import App, Pod, load_pod
+from stage1.pod.pod import Pod, load_pod
 from stage1.pod.resources import host_cpus, host_memory, load_sizing, require_memory, vm_resources
-from stage1.pod.streams import endpoints_of, stream_service
 
 POD_DIRECTORY = "."
 IMAGE = "stage1/rootfs"
@@ -58,12 +41,8 @@ IMAGE = "stage1/rootfs"
 
 _INITRAMFS = f"{IMAGE}/initramfs"
 _KERNEL_FEATURES = "usr/lib/stage1/kernel.json"
-_STATUS_FOLDER = "rkt/status"
-_METADATA_PORT = 18112
 LOCALHOST = IPv4Address("127.0.0.1")
-_NO_DNS = Dns()
 _PLAIN = GuestSettings()
-_UNIT_SIZE = 4 << 20
 _HYPERVISORS = {"lkvm": lkvm_command, "qemu": qemu_command}
 
 
@@ -212,75 +191,3 @@ def container_command(
             capabilities=tuple(sorted(capabilities)) if arguments.restrict_capabilities else ("all",),
         )
     )
-
-
-def write_guest_files(
-    pod: Pod,
-    arguments: RunArguments,
-    image: Tree,
-    rules: GuestSettings = _PLAIN,
-    dns: Dns = _NO_DNS,
-    metadata_url: str = "",
-) -> None:
-    """Write into the image's tree what the guest reads: units, environments, users, names and machine ID.
-
-    What an earlier start of the pod left is replaced. Raises `UserError` for what cannot be expressed there.
-    """
-    if arguments.interactive and len(pod.apps) > 1:
-        raise UserError("--interactive: only a pod with a single app can be interactive")
-    files: dict[str, str] = {}
-    identities = []
-    for app in pod.apps:
-        root = AppRoot(image, app.root)
-        identity = resolve(app, root)
-        identities.append(identity)
-        units = {f"{UNIT_FOLDER}/{app.name}.service": _app_unit(app, root, identity, arguments, rules)}
-        if app.activated_ports:
-            units[f"{UNIT_FOLDER}/{app.name}.socket"] = socket_unit(app)
-        if endpoints_of(app.streams) and not arguments.interactive:
-            units[f"{UNIT_FOLDER}/{stream_service(app.name)}"] = stream_unit(app, journal=rules.journal)
-        for unit in units:
-            _refuse_unit_of_image(image, unit, app.name)
-        files |= units
-        files[f"{ENVIRONMENT_FOLDER}/{app.name}"] = environment_file(app, metadata_url)
-    files[f"{UNIT_FOLDER}/default.target"] = default_target(pod.apps)
-    files["etc/machine-id"] = f"{pod.uuid.replace('-', '')}\n"
-    image.clear(_STATUS_FOLDER)
-    for name, content in files.items():
-        image.write(name, content)
-    write_name_service(image, arguments.name_service, dns, arguments.hostname)
-    write_time_zone(image)
-    add_to_guest(image, identities)
-
-
-def _app_unit(app: App, root: AppRoot, identity: Identity, arguments: RunArguments, rules: GuestSettings) -> str:
-    programs = Programs(
-        find_executable(app, root, app.arguments[0]),
-        tuple(find_executable(app, root, handler.arguments[0]) for handler in app.event_handlers),
-    )
-    for program in (programs.main, *programs.handlers):
-        warn_of_interpreter(app, root, program)
-    own_hosts = arguments.name_service.hosts is not HostsMode.DEFAULT
-    isolation = root_settings(app, root, own_hosts=own_hosts, protect=arguments.protect_paths) + isolator_settings(
-        app, identity.uid, capabilities=arguments.restrict_capabilities, seccomp=arguments.filter_calls
-    )
-    prepare_root(app, root)
-    return app_unit(app, identity, programs, isolation, interactive=arguments.interactive, journal=rules.journal)
-
-
-def metadata_url(token: str, host_ip: IPv4Address | None) -> str:
-    """Where the apps find rkt's metadata service; empty where that is not asked for or not reachable."""
-    if token and host_ip is None:
-        report("warning", "--mds-token: without a network to the host, the apps cannot reach its metadata service")
-    if not token or host_ip is None:
-        return ""
-    return f"http://{host_ip}:{_METADATA_PORT}/{token}"
-
-
-def _refuse_unit_of_image(image: Tree, unit: str, name: str) -> None:
-    try:
-        content = image.read(unit, limit=_UNIT_SIZE)
-    except FileNotFoundError:
-        return
-    if not content.startswith(MARK.encode()):
-        raise UserError(f"app {name}: the name belongs to a service of the guest's own; choose another one with --name")

@@ -7,7 +7,8 @@ import pytest
 
 from stage1.__main__ import main
 from stage1.commands.arguments import parse_run
-from stage1.commands.run import hypervisor_command, metadata_url, write_guest_files
+from stage1.commands.guest_files import metadata_url, write_guest_files
+from stage1.commands.run import hypervisor_command
 from stage1.host.errors import UserError
 from stage1.host.paths import Tree
 from stage1.pod.pod import Pod, load_pod
