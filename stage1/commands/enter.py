@@ -11,7 +11,7 @@ from stage1.commands.arguments import ENTER_FLAGS, parse
 from stage1.commands.session import run_in_pod
 from stage1.host.errors import UserError
 from stage1.host.paths import Tree
-from stage1.pod.guest_settings import Isolation, load_guest_settings
+from stage1.pod.guest_settings import load_guest_settings
 from stage1.pod.pod import APPS_FOLDER, app_name
 from stage1.pod.process import pod_process
 
@@ -31,11 +31,6 @@ def enter(words: Sequence[str]) -> int:
         raise UserError(f"the pod has no app {app}")
     pod_process()
     isolation = load_guest_settings(image).isolation
-    if isolation is Isolation.CHROOT:
-        from stage1.commands.fly import enter_app
-
-        name = app or next(iter(os.listdir(f"{_IMAGE}/{APPS_FOLDER}")))
-        enter_app(name, image, parsed.positional or _DEFAULT_COMMAND)
     terminal = os.isatty(0) and os.isatty(1)
     rows, columns = terminal_size() if terminal else (0, 0)
     term = os.environ.get("TERM", "") if terminal else ""

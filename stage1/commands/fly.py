@@ -7,10 +7,6 @@ besides is said to be ignored, once, and not refused, as by rkt.
 from __future__ import annotations
 
 import os
-import signal
-import sys
-import time
-from contextlib import suppress
 from typing import NoReturn
 
 from stage1.apps.devices import HOSTS, HOSTS_FALLBACK, RESOLV_CONF, has_content, is_below, prepare_root
@@ -20,24 +16,19 @@ from stage1.apps.name_service import write_name_service
 from stage1.apps.units import ENVIRONMENT_FOLDER, app_environment, environment_file
 from stage1.apps.users import Identity, resolve
 from stage1.apps.volume_mounts import mount_volumes
-from stage1.channel.process import NOT_EXECUTABLE, NOT_FOUND, read_environment
 from stage1.commands.arguments import RunArguments
 from stage1.host.errors import UserError, report
 from stage1.host.mounts import forbid_devices, isolate
 from stage1.host.paths import AppRoot, Tree
-from stage1.host.processes import children
-from stage1.host.syscalls import MS_BIND, MS_RDONLY, MS_REC, MS_REMOUNT, die_with_parent, enter_namespace, mount
+from stage1.host.syscalls import MS_BIND, MS_RDONLY, MS_REC, MS_REMOUNT, die_with_parent, mount
 from stage1.pod.dns import Dns
 from stage1.pod.pod import App, Pod
-from stage1.pod.process import pod_process
 from stage1.pod.streams import endpoints_of
 
 _TREES = ("/proc", "/sys", "/dev/pts", "/dev/shm")
 _DEVICES = ("full", "null", "ptmx", "random", "tty", "urandom", "zero", "net/tun")
 _NETWORKS = ("default", "host")
 """What rkt asks for where the person asks for nothing, and what the app has."""
-_ENVIRONMENT_SIZE = 4 << 20
-_WAIT_SECONDS = 0.1
 
 
 def become_app(front: int, pod: Pod, arguments: RunArguments, image: Tree, pod_directory: Tree) -> NoReturn:
@@ -116,43 +107,3 @@ def _execute(app: App, identity: Identity, program: str, front: int) -> NoReturn
         os.execve(program, app.arguments, app_environment(app))
     except OSError as error:
         raise UserError(f"app {app.name}: cannot execute {program}: {error.strerror}") from error
-
-
-def enter_app(app: str, image: Tree, words: tuple[str, ...]) -> NoReturn:
-    """Become a program in the root of the app that a pod runs, as root and with the app's environment.
-
-    Raises `UserError` where none runs; a program that is missing, or cannot be executed, is a shell's exit status.
-    """
-    process = _process()
-    try:
-        environment = read_environment(image.read(f"{ENVIRONMENT_FOLDER}/{app}", limit=_ENVIRONMENT_SIZE).decode())
-        namespace = os.open(f"/proc/{process}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-        root = os.open(f"/proc/{process}/root", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        enter_namespace(namespace)
-        os.fchdir(root)
-        os.chroot(".")
-    except OSError as error:
-        raise UserError(f"cannot enter the app: {error.strerror}") from error
-    if "TERM" in os.environ:
-        environment["TERM"] = os.environ["TERM"]
-    try:
-        os.execvpe(words[0], words, environment)
-    except OSError as error:
-        os.write(2, f"{words[0]}: {error.strerror}\n".encode(errors="replace"))
-        sys.exit(NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE)
-
-
-def stop_app() -> None:
-    """Ask the app to end, by SIGTERM. Raises `UserError` where none runs."""
-    with suppress(ProcessLookupError):
-        os.kill(_process(), signal.SIGTERM)
-
-
-def _process() -> int:
-    """The app's process, once the app's root is its own: until then it is this program in another process."""
-    while True:
-        for child in children(pod_process()):
-            with suppress(FileNotFoundError):
-                if not os.path.samestat(os.stat(f"/proc/{child}/root"), os.stat("/")):
-                    return child
-        time.sleep(_WAIT_SECONDS)

@@ -35,7 +35,7 @@ def stop(words: Sequence[str]) -> None:
     image = Tree(_IMAGE)
     isolation = load_guest_settings(image).isolation
     if isolation is Isolation.CHROOT:
-        from stage1.commands.fly import stop_app
+        from stage1.commands.fly_app import stop_app
 
         stop_app()
     else:
