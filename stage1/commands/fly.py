@@ -17,6 +17,7 @@ from stage1.apps.units import ENVIRONMENT_FOLDER, app_environment, environment_f
 from stage1.apps.users import Identity, resolve
 from stage1.apps.volume_mounts import mount_volumes
 from stage1.commands.arguments import RunArguments
+from stage1.commands.start import PodKind, Start
 from stage1.host.errors import UserError, report
 from stage1.host.mounts import forbid_devices, isolate
 from stage1.host.paths import AppRoot, Tree
@@ -31,31 +32,40 @@ _NETWORKS = ("default", "host")
 """What rkt asks for where the person asks for nothing, and what the app has."""
 
 
-def become_app(front: int, pod: Pod, arguments: RunArguments, image: Tree, pod_directory: Tree) -> NoReturn:
-    """Prepare the root of the pod's app and become the app, a child of the process `front`. Raises `UserError`."""
-    if len(pod.apps) != 1:
-        raise UserError(f"a pod of this stage1 has one app, and this one has {len(pod.apps)}")
-    (app,) = pod.apps
-    _say_what_is_ignored(app, pod, arguments)
-    root = AppRoot(image, app.root)
-    identity = resolve(app, root)
-    program = find_executable(app, root, app.arguments[0])
-    warn_of_interpreter(app, root, program)
-    try:
-        image.clear("rkt/status")
-        image.write(f"{ENVIRONMENT_FOLDER}/{app.name}", environment_file(app))
-        write_name_service(image, arguments.name_service, Dns(), arguments.hostname)
-        prepare_root(app, root)
-        isolate(image.path)
-        mount_volumes(app, root, pod_directory)
-        forbid_devices(image.path)
-        _fill(app, root, image)
-        pod_directory.link("flavor", "fly")
-        pod_directory.write("pid", f"{front}\n")
-        os.chroot(f"{image.path}/{app.root}")
-    except OSError as error:
-        raise UserError(f"cannot prepare the app's root: {error.filename or app.root}: {error.strerror}") from error
-    _execute(app, identity, program, front)
+class FlyPod(PodKind):
+    """Nothing but a root directory of the app's own."""
+
+    def run(self, start: Start) -> None:
+        """Prepare the root of the pod's app and become the app, a child of the pod's own process."""
+        if len(start.pod.apps) != 1:
+            raise UserError(f"a pod of this stage1 has one app, and this one has {len(start.pod.apps)}")
+        (app,) = start.pod.apps
+        _say_what_is_ignored(app, start.pod, start.arguments)
+        root = AppRoot(start.image, app.root)
+        identity = resolve(app, root)
+        program = find_executable(app, root, app.arguments[0])
+        warn_of_interpreter(app, root, program)
+        try:
+            _prepare(start, app, root)
+        except OSError as error:
+            raise UserError(f"cannot prepare the app's root: {error.filename or app.root}: {error.strerror}") from error
+        _execute(app, identity, program, start.front)
+
+
+def _prepare(start: Start, app: App, root: AppRoot) -> None:
+    """Everything up to the app's root as our own."""
+    image, arguments = start.image, start.arguments
+    image.clear("rkt/status")
+    image.write(f"{ENVIRONMENT_FOLDER}/{app.name}", environment_file(app))
+    write_name_service(image, arguments.name_service, Dns(), arguments.hostname)
+    prepare_root(app, root)
+    isolate(image.path)
+    mount_volumes(app, root, start.directory)
+    forbid_devices(image.path)
+    _fill(app, root, image)
+    start.directory.link("flavor", "fly")
+    start.directory.write("pid", f"{start.front}\n")
+    os.chroot(f"{image.path}/{app.root}")
 
 
 def _say_what_is_ignored(app: App, pod: Pod, arguments: RunArguments) -> None:

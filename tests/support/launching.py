@@ -14,15 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from stage1.__main__ import main
-
-# Read here and not in every process.
-from stage1.commands.run import IMAGE
+from stage1.commands.run import kind_of
+from stage1.commands.start import IMAGE
+from stage1.pod.guest_settings import Isolation
 from tests.support.spawner import Process, Spawner, spawner
 
 UUID = "6ba7b810-9dad-41d1-80b4-00c04fd430c8"
 TIMEOUT = 60.0
 
 _HYPERVISOR = "#!/bin/sh\necho launched >launched\n"
+# Its code is read here and not in every process.
+kind_of(Isolation.MACHINE)
 _SIZING = {"app-memory": "1Mi", "system-memory": "1Mi", "minimum-memory": "0"}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 FEATURES = "features.json"
 """The file in the output of a kernel's step."""
 FEATURES_PATH = "usr/lib/stage1/kernel.json"
-"""Where it goes in an image (read by stage1/commands/run.py)."""
+"""Where it goes in an image (read by stage1/commands/machine_pod.py)."""
 
 _PATCHING = ("JUMP_LABEL", "DYNAMIC_FTRACE", "KPROBES", "PREEMPT_DYNAMIC")
 """Options with which a kernel exchanges code of its own while other processors run it (text_poke_bp of x86)."""

@@ -1,90 +1,17 @@
 import json
 import os
-from ipaddress import IPv4Address
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from stage1.__main__ import main
-from stage1.commands.arguments import parse_run
-from stage1.commands.guest_files import metadata_url, write_guest_files
-from stage1.commands.run import hypervisor_command
-from stage1.host.errors import UserError
-from stage1.host.paths import Tree
-from stage1.pod.pod import Pod, load_pod
+from stage1.pod.guest_settings import Isolation
 from tests.support.launching import LaunchedPod
 
+PROJECT = Path(__file__).parents[4]
 UUID = "6ba7b810-9dad-41d1-80b4-00c04fd430c8"
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(file.name for file in folder.iterdir())
-
-
-@pytest.fixture
-def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A pod directory with two apps and an image with qemu, as the working directory."""
-    image = tmp_path / "stage1/rootfs"
-    apps = []
-    for name in ("web", "db"):
-        app = {"exec": [f"/{name}"], "user": "1000", "group": "0"}
-        (image / "opt/stage2" / name / "rootfs").mkdir(parents=True)
-        (image / "opt/stage2" / name / "manifest").write_text(json.dumps({"name": f"example.com/{name}", "app": app}))
-        apps.append({"name": name, "app": app})
-    (tmp_path / "pod").write_text(json.dumps({"apps": apps}))
-    for file in ("qemu", "kernel_image", "usr/lib/systemd/system/systemd-journald.service", "etc/passwd", "etc/group"):
-        (image / file).parent.mkdir(parents=True, exist_ok=True)
-        (image / file).touch()
-    sizing = image / "usr/lib/stage1/sizing.json"
-    sizing.parent.mkdir()
-    sizing.write_text('{"app-memory": "128Mi", "system-memory": "128Mi", "minimum-memory": "0"}')
-    sizing.with_name("guest.json").write_text("{}")
-    sizing.with_name("qemu.json").write_text('{"machine": "virt", "cpu": "max,x=on"}')
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def load(directory: Path) -> Pod:
-    return load_pod(UUID, Tree(str(directory)), Tree(str(directory / "stage1/rootfs")))
-
-
-def test_the_guest_gets_its_files_again_and_again(directory: Path) -> None:
-    image = directory / "stage1/rootfs"
-    (image / "rkt/status").mkdir(parents=True)
-    for _ in range(2):
-        (image / "rkt/status/web").write_text("7\n")
-        write_guest_files(load(directory), parse_run(["--hostname=box", UUID]), Tree(str(image)))
-        assert names(image / "rkt/status") == []
-        assert (image / "etc/hostname").read_text() == "box\n"
-        assert (image / "etc/machine-id").read_text() == UUID.replace("-", "") + "\n"
-        assert names(image / "rkt/env") == ["db", "web"]
-        units = image / "usr/lib/systemd/system"
-        assert names(units) == [
-            "db.service",
-            "default.target",
-            "systemd-journald.service",
-            "web.service",
-        ]
-        assert (image / "etc/passwd").read_text().count("gen1000") == 1
-
-
-def test_a_planted_link_is_replaced_and_not_followed(directory: Path) -> None:
-    image = directory / "stage1/rootfs"
-    victim = directory / "victim"
-    victim.write_text("untouched")
-    (image / "etc/hostname").symlink_to(victim)
-    write_guest_files(load(directory), parse_run([UUID]), Tree(str(image)))
-    assert victim.read_text() == "untouched"
-    assert (image / "etc/hostname").read_text() == f"rkt-{UUID}\n"
-
-
-def test_a_planted_folder_ends_the_start(directory: Path) -> None:
-    image = directory / "stage1/rootfs"
-    (directory / "elsewhere").mkdir()
-    (image / "rkt").symlink_to(directory / "elsewhere")
-    with pytest.raises(OSError, match="symbolic link"):
-        write_guest_files(load(directory), parse_run([UUID]), Tree(str(image)))
-    assert names(directory / "elsewhere") == []
 
 
 def test_what_cannot_be_written_is_one_line(
@@ -98,27 +25,6 @@ def test_what_cannot_be_written_is_one_line(
     assert not (directory / "pid").exists()
 
 
-def test_names_of_the_guests_own_services_are_refused(directory: Path) -> None:
-    image = directory / "stage1/rootfs"
-    (image / "opt/stage2/web").rename(image / "opt/stage2/systemd-journald")
-    (directory / "pod").write_text(json.dumps({"apps": [{"name": "systemd-journald"}]}))
-    with pytest.raises(UserError, match="belongs to a service of the guest's own"):
-        write_guest_files(load(directory), parse_run([UUID]), Tree(str(image)))
-
-
-def test_sockets_of_an_app(directory: Path) -> None:
-    units = directory / "stage1/rootfs/usr/lib/systemd/system"
-    pod = json.loads((directory / "pod").read_text())
-    pod["apps"][0]["app"]["ports"] = [{"name": "http", "protocol": "tcp", "port": 80, "socketActivated": True}]
-    (directory / "pod").write_text(json.dumps(pod))
-    write_guest_files(load(directory), parse_run([UUID]), Tree("stage1/rootfs"))
-    assert "ListenStream=80\n" in (units / "web.socket").read_text()
-    assert not (units / "db.socket").exists()
-    (units / "web.socket").write_text("of the guest")
-    with pytest.raises(UserError, match="belongs to a service of the guest's own"):
-        write_guest_files(load(directory), parse_run([UUID]), Tree("stage1/rootfs"))
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can start a pod")
 @pytest.mark.parametrize(("activated", "warnings"), [(True, 1), (False, 0)])
 def test_sockets_of_the_host_stay_there(tmp_path: Path, activated: bool, warnings: int) -> None:
@@ -129,23 +35,6 @@ def test_sockets_of_the_host_stay_there(tmp_path: Path, activated: bool, warning
     start.check()
     assert start.launched
     assert start.stderr.count("use systemd-socket-proxyd") == warnings
-
-
-def test_only_one_app_can_be_interactive(directory: Path) -> None:
-    with pytest.raises(UserError, match="--interactive"):
-        write_guest_files(load(directory), parse_run(["--interactive", UUID]), Tree("stage1/rootfs"))
-
-
-def test_a_command_for_the_pod(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    command = hypervisor_command(load(directory), parse_run([UUID]), {"RKT_HYPERVISOR_ACCEL": "tcg"})
-    assert command.arguments[command.arguments.index("-m") + 1] == "384M"
-    assert capsys.readouterr().err == ""
-
-
-def test_an_image_without_a_kernel(directory: Path) -> None:
-    (directory / "stage1/rootfs/kernel_image").unlink()
-    with pytest.raises(UserError, match="no kernel"):
-        hypervisor_command(load(directory), parse_run([UUID]), {"RKT_HYPERVISOR_ACCEL": "tcg"})
 
 
 @pytest.mark.parametrize(
@@ -187,36 +76,17 @@ def test_defects_keep_their_traceback(directory: Path, capsys: pytest.CaptureFix
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_where_the_metadata_service_is(capsys: pytest.CaptureFixture[str]) -> None:
-    assert metadata_url("", IPv4Address("172.16.28.1")) == metadata_url("", None) == ""
-    assert metadata_url("abc", IPv4Address("172.16.28.1")) == "http://172.16.28.1:18112/abc"
-    assert capsys.readouterr().err == ""
-    assert metadata_url("abc", None) == ""
-    assert "--mds-token" in capsys.readouterr().err
-
-
-def test_the_arguments_reach_the_units(directory: Path) -> None:
-    image = directory / "stage1/rootfs"
-    write_guest_files(load(directory), parse_run([UUID]), Tree(str(image)), metadata_url="http://host/abc")
-    unit = (image / "usr/lib/systemd/system/web.service").read_text()
-    assert "\nCapabilityBoundingSet=CAP_" in unit and "\nSystemCallFilter=~" in unit
-    assert "\nReadOnlyPaths=-+/sys\n" in unit and ":/etc/hosts" in unit
-    assert 'AC_METADATA_URL="http://host/abc"' in (image / "rkt/env/web").read_text()
-    (image / "etc/rkt-hosts").write_text("127.0.0.1 localhost\n")
-    words = [
-        "--disable-capabilities-restriction",
-        "--disable-paths",
-        "--disable-seccomp",
-        "--dns-conf-mode=hosts=stage0",
-    ]
-    write_guest_files(load(directory), parse_run([*words, UUID]), Tree(str(image)))
-    unit = (image / "usr/lib/systemd/system/web.service").read_text()
-    assert "CapabilityBoundingSet" not in unit and "SystemCallFilter" not in unit
-    assert "ReadOnlyPaths" not in unit and "-/etc/rkt-hosts:/etc/hosts" in unit
-    assert "AC_METADATA_URL" not in (image / "rkt/env/web").read_text()
-
-
-def test_a_pod_larger_than_the_host(directory: Path) -> None:
-    environment = {"RKT_HYPERVISOR_ACCEL": "tcg", "RKT_HYPERVISOR_MINIMUM_MEMORY": "1E"}
-    with pytest.raises(UserError, match=r"the pod needs \d+ MiB of memory, and the host has \d+ MiB"):
-        hypervisor_command(load(directory), parse_run([UUID]), environment)
+@pytest.mark.parametrize(
+    ("isolation", "own", "foreign"),
+    [
+        (Isolation.MACHINE, "stage1.hypervisor.qemu", {"stage1.container", "stage1.commands.fly"}),
+        (Isolation.CONTAINER, "stage1.container.nspawn", {"stage1.hypervisor", "stage1.commands.fly"}),
+        (Isolation.CHROOT, "stage1.commands.fly", {"stage1.container", "stage1.hypervisor", "stage1.network.setup"}),
+    ],
+)
+def test_a_pod_reads_no_code_of_other_kinds(isolation: Isolation, own: str, foreign: set[str]) -> None:
+    code = f"import sys; from stage1.commands.run import *; kind_of({isolation}); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, stdout=subprocess.PIPE, text=True, check=True)
+    modules = set(done.stdout.split())
+    assert own in modules
+    assert not modules & foreign
