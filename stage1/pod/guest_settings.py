@@ -10,7 +10,7 @@ from stage1.host.paths import Tree
 from stage1.pod.manifest import read_object, text, texts, typed
 
 SETTINGS = "usr/lib/stage1/guest.json"
-"""The flavor's rules, below the root of the image: values by the names of `GuestSettings`."""
+"""The flavor's settings, below the root of the image: values by the names of `GuestSettings`."""
 
 
 class Isolation(Enum):
@@ -41,14 +41,14 @@ class GuestSettings:
 
 def load_guest_settings(image: Tree) -> GuestSettings:
     """Read the file of the image. Raises `UserError` for one that is not there, or not what it has to be."""
-    rules = read_object(image, SETTINGS, "guest")
-    isolation = typed(rules, "isolation", str, "guest") or Isolation.MACHINE.value
+    found = read_object(image, SETTINGS, "guest")
+    isolation = typed(found, "isolation", str, "guest") or Isolation.MACHINE.value
     if isolation not in (member.value for member in Isolation):
         raise UserError(f"{SETTINGS}: isolation: {isolation!r} is unknown")
     return GuestSettings(
-        journal=typed(rules, "journal", bool, "guest") is not False,
-        network=typed(rules, "network", bool, "guest") is not False,
-        kernel_parameters=tuple(texts(rules, "kernel_parameters", "guest")),
+        journal=typed(found, "journal", bool, "guest") is not False,
+        network=typed(found, "network", bool, "guest") is not False,
+        kernel_parameters=tuple(texts(found, "kernel_parameters", "guest")),
         isolation=Isolation(isolation),
-        flavor=text(rules, "flavor", "guest") or "kvm",
+        flavor=text(found, "flavor", "guest") or "kvm",
     )

@@ -264,9 +264,9 @@ def test_what_cannot_be_attached(pod: Path, words: list[str], message: str) -> N
 def running_pod(pod: Path) -> Iterator[Path]:
     """The pod, as if it ran."""
     (pod / "pid").write_text(f"{os.getpid()}\n")
-    rules = pod / "stage1/rootfs/usr/lib/stage1/guest.json"
-    rules.parent.mkdir(parents=True)
-    rules.write_text("{}")
+    settings = pod / "stage1/rootfs/usr/lib/stage1/guest.json"
+    settings.parent.mkdir(parents=True)
+    settings.write_text("{}")
     lock = os.open(pod, os.O_RDONLY)
     fcntl.flock(lock, fcntl.LOCK_EX)
     yield pod
