@@ -3,7 +3,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stage1.apps.interpreter import missing_interpreter
@@ -67,6 +67,7 @@ def test_a_program_that_is_missing(root: Path) -> None:
     assert missing_interpreter(APP, AppRoot(Tree(str(root.parent)), root.name), "/none") == ""
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_no_program_is_too_odd(tmp_path_factory: pytest.TempPathFactory, rest: bytes) -> None:
     root = tmp_path_factory.getbasetemp() / "odd/root"
