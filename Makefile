@@ -48,6 +48,12 @@ ruff: dev-tools
 mypy: dev-tools
 	@$(PYTHON) -m mypy
 
+codespell: dev-tools
+	@$(PYTHON) -m codespell_lib
+
+shellcheck: dev-tools
+	@$(PYTHON) -m tests.support.shell_scripts
+
 unit-check: dev-tools ## Run the unit tests, in as many processes as there are CPUs
 	@$(PYTHON) -m pytest --numprocesses=logical --dist=worksteal tests/unit
 
@@ -90,9 +96,10 @@ format: dev-tools ## Mend the style where ruff can, and format
 	@$(PYTHON) -m ruff check --fix .
 	@$(PYTHON) -m ruff format .
 
-docs: ## Write docs/configure.md and docs/flavor-keys.md from the tables of options and keys
+docs: ## Write docs/configure.md, docs/flavor-keys.md and flavor_view.py from the tables of options and keys
 	@python3 configure.py --help-markdown > docs/configure.md.tmp && mv docs/configure.md.tmp docs/configure.md
 	@python3 -m builder.commands.flavor_keys > docs/flavor-keys.md.tmp && mv docs/flavor-keys.md.tmp docs/flavor-keys.md
+	@python3 -m builder.commands.flavor_view > flavor_view.tmp && mv flavor_view.tmp builder/model/flavor_view.py
 
 manpages: ## Write man pages of rkt and mkstage1 into the build directory (man/)
 	@$(CONFIGURED); exec $(PYTHON) -m builder.release.documents manpages

@@ -18,8 +18,11 @@ from common.errors import UserError
 @builddir_option
 def install(builddir: str | None) -> None:
     """Copy the images into the images directory and rkt into bindir, below $DESTDIR."""
-    for path in install_products(config_of(builddir), destdir()):
-        click.echo(f"installed {path}")
+    try:
+        for path in install_products(config_of(builddir), destdir()):
+            click.echo(f"installed {path}")
+    except OSError as error:
+        raise UserError(f"{error.filename}: {error.strerror}") from error
 
 
 def install_products(config: BuildConfig, destdir: Path | None = None) -> list[Path]:

@@ -96,7 +96,7 @@ def _option(row: Mapping[str, Any]) -> Option:
     return Option(**{**row, **known})
 
 
-_TABLE = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+_TABLE = tomllib.loads(Path(__file__).with_name("options.toml").read_text(encoding="utf-8"))
 
 OPTIONS: tuple[Option, ...] = tuple(_option(row) for row in _TABLE["option"])
 """The rows, in the order of `--help`."""

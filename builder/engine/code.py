@@ -50,16 +50,16 @@ class CodeIndex:
         """Path relative to the root -> digest, of everything that a function can reach."""
         while isinstance(run, functools.partial):
             run = run.func
-        start = self._file(run.__module__)
-        if start is None:
-            raise ValueError(f"{run.__module__} defines the function of a step and is not below {self._root}")
-        if start not in self._closures:
-            self._closures[start] = dict(sorted(self._reach(start)))
-        return self._closures[start]
+        module = run.__module__
+        if self._file(module) is None:
+            raise ValueError(f"{module} defines the function of a step and is not below {self._root}")
+        if module not in self._closures:
+            self._closures[module] = dict(sorted(self._reach(module)))
+        return self._closures[module]
 
-    def _reach(self, start: str) -> Iterator[tuple[str, str]]:
-        found = {start}
-        pending = [start]
+    def _reach(self, module: str) -> Iterator[tuple[str, str]]:
+        pending = list(self._files(module))
+        found = set(pending)
         while pending:
             path = pending.pop()
             if not path.endswith(".py"):

@@ -202,4 +202,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    # Under its own name: the code of a step is that of the module of its function.
+    from tests.unit.builder import synthetic
+
+    synthetic.main()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from builder.engine.graph import Graph, Plan
-from builder.model.config import BuildConfig, Signer
+from builder.model.config import BuildConfig, Provision, Signer
 from builder.plan import plan
 from common.errors import UserError
 from tests.unit.builder.flavors import write_flavor
@@ -100,7 +100,7 @@ def test_several_architectures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ('[userland]\nfiles = ["etc"]', {}, r"flavor\.toml:4: etc: neither an absolute path nor"),
         (
             '[kernel]\nversions = ["6.6"]',
-            {"kernel": "prebuilt"},
+            {"kernel_provision": Provision.PREBUILT},
             r"flavor\.toml:4: flavor mine has a kernel of its own",
         ),
     ],

@@ -63,25 +63,32 @@ class Tree:
             (index, step) for index, config in enumerate(self.configs) for step in Graph(plan(config)).order
         )
 
+        self.first_of_each_module: dict[str, tuple[int, Step]] = {}
+        for index, step in self.steps:
+            self.first_of_each_module.setdefault(module_of(step), (index, step))
+
     def fingerprints(self, *, whole: bool = False) -> dict[tuple[int, str], str]:
-        """The fingerprint of each step, its needs aside; unless `whole`, without its files and tools."""
+        """The fingerprint of each step, its needs aside.
+
+        Unless `whole`, of the steps whose functions are of one module only the first, without its files and tools.
+        """
         made = [Fingerprinter(self.cache, config, code_root=self.source, epoch=1) for config in self.configs]
         found = {}
-        for index, step in self.steps:
+        for index, step in self.steps if whole else self.first_of_each_module.values():
             item = step if whole else dataclasses.replace(step, files=(), tools=())
             found[index, step.name] = made[index].compute(item, dict.fromkeys(step.needed, "output")).value
         return found
 
-    def reached(self, step: Step) -> frozenset[Path]:
-        """The files of the toolchain that the function of a step can reach."""
-        run = step.run
-        while isinstance(run, functools.partial):
-            run = run.func
-        return _reached(run.__module__, self.source)
+
+def module_of(step: Step) -> str:
+    run = step.run
+    while isinstance(run, functools.partial):
+        run = run.func
+    return run.__module__
 
 
-@functools.cache
-def _reached(module: str, source: Path) -> frozenset[Path]:
+def reached(module: str, source: Path) -> frozenset[Path]:
+    """The files of the toolchain that a function of a module can reach."""
     finder = ModuleFinder(path=[os.fspath(source)])
     pending = [source / f"{module.replace('.', '/')}.py"]
     found: set[Path] = set()
@@ -132,15 +139,27 @@ def files_of(tree: Tree) -> list[Path]:
 
 def test_an_edit_changes_the_steps_that_reach_the_file_and_no_other(tree: Tree) -> None:
     before = tree.fingerprints()
-    reached = {f"{index}/{step.name}": tree.reached(step) for index, step in tree.steps}
+    known = {
+        f"{index}/{step.name}": reached(module, tree.source)
+        for module, (index, step) in tree.first_of_each_module.items()
+    }
     wrong = {}
     for path in files_of(tree):
         found = changed(tree, path, "\nEDITED = 1\n" if path.suffix == ".py" else "\n", before)
-        expected = {key for key, files in reached.items() if any(path == f or f in path.parents for f in files)}
+        expected = {key for key, files in known.items() if any(path == f or f in path.parents for f in files)}
         if found != expected:
             wrong[str(path.relative_to(tree.source))] = (sorted(found - expected)[:3], sorted(expected - found)[:3])
     assert wrong == {}
     assert tree.fingerprints() == before
+
+
+def test_steps_of_one_module_have_the_same_code(tree: Tree) -> None:
+    fingerprinter = Fingerprinter(tree.cache, tree.configs[0], code_root=tree.source, epoch=1)
+    codes: dict[str, object] = {}
+    for index, step in tree.steps:
+        if index == 0:
+            code = fingerprinter.compute(step, dict.fromkeys(step.needed, "output")).components["code"]
+            assert codes.setdefault(module_of(step), code) == code
 
 
 def test_a_comment_or_a_docstring_changes_no_step(tree: Tree) -> None:

@@ -27,7 +27,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(ROOT / "flavors", root / "flavors")
     shutil.copytree(ROOT / "kernel-configs", root / "kernel-configs")
     monkeypatch.setattr(host_checks, "table", lambda: ())
-    monkeypatch.setattr(resolve_machine, "answers", lambda repository: False)
+    monkeypatch.setattr(resolve_machine, "repository_answers", lambda repository: False)
     monkeypatch.setattr(venv, "ensure", lambda *_, **__: True)
     monkeypatch.setattr(program, "_compiler", lambda: "gcc 12")
     return root

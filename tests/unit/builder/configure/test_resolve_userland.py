@@ -54,7 +54,7 @@ def test_without_options_only_flavors_decide(source: Path) -> None:
     }
     assert {"systemd source", "source package", "host userland"} <= resolution.purposes
     assert not {"PXE image", "git source"} & resolution.purposes
-    assert (resolution.config.userland.systemd_source, notes.warnings) == ("", [])
+    assert (resolution.config.userland.systemd_source, notes.warnings) == (None, [])
 
 
 def test_an_image_is_for_all_that_do_not_choose(source: Path) -> None:

@@ -179,7 +179,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", disk], check=True)
 
 
-@pytest.mark.parametrize("place", ["cache_dir", "builddir"])
+@pytest.mark.parametrize("place", ["cache_directory", "builddir"])
 @pytest.mark.parametrize("free", [4096, 40960])
 def test_a_full_disk(tmp_path: Path, small_disk: Path, place: str, free: int) -> None:
     prepare(tmp_path)

@@ -8,14 +8,16 @@ import pytest
 
 from builder.engine.digest import StatCache
 from builder.engine.fingerprint import Fingerprint, Fingerprinter, differences
-from builder.engine.graph import Step
+from builder.engine.graph import Step, StepContext
 from common.errors import UserError
 from tests.unit.builder.synthetic import PROJECT, make_config, step
 
 
 def fingerprint(root: Path, one: Step, needs: Mapping[str, str] | None = None, epoch: int = 1) -> Fingerprint:
     """With the sources in `root/src` and the code in `root/code`."""
-    fingerprinter = Fingerprinter(StatCache(root / "cache"), make_config(root), code_root=PROJECT, epoch=epoch)
+    code_root = root / "code" if one.run is _of_module else PROJECT
+    config = make_config(root, debian_suite="bookworm")
+    fingerprinter = Fingerprinter(StatCache(root / "cache"), config, code_root=code_root, epoch=epoch)
     return fingerprinter.compute(one, needs or {})
 
 
@@ -31,11 +33,18 @@ def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "src" / "configs" / "9p.config").write_text("CONFIG_9P_FS=y\n")
     (tmp_path / "code" / "pkg").mkdir(parents=True)
     (tmp_path / "code" / "pkg" / "__init__.py").touch()
-    (tmp_path / "code" / "pkg" / "work.py").write_text("x = 1\n")
+    (tmp_path / "code" / "pkg" / "work.py").write_text("import lone\n\nx = 1\n")
     (tmp_path / "code" / "lone.py").write_text("y = 1\n")
     program(tmp_path / "bin", "cc 12")
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=":")
     return tmp_path
+
+
+def _of_module(context: StepContext) -> None:
+    """Stands for the function of a step in `code/pkg/work.py`."""
+
+
+_of_module.__module__ = "pkg.work"
 
 
 def full_step(root: Path) -> Step:
@@ -44,7 +53,8 @@ def full_step(root: Path) -> Step:
         files=(root / "src" / "configs",),
         params={"kernel_version": "6.1"},
         tools=("cc",),
-        code=("pkg", "lone"),
+        run=_of_module,
+        reads=("debian.suite",),
     )
 
 
@@ -72,10 +82,10 @@ def test_every_input_counts_and_is_named(sources: Path) -> None:
     expect("file configs/9p.config changed")
     (sources / "src" / "configs" / "new.config").touch()
     expect("file configs/new.config is new")
-    (sources / "code" / "pkg" / "work.py").write_text("x = 2\n")
+    (sources / "code" / "pkg" / "work.py").write_text("import lone\n\nx = 2\n")
     expect("code pkg/work.py changed")
     (sources / "code" / "lone.py").write_text("y = 2\n")
-    expect("code lone changed")
+    expect("code lone.py changed")
     program(sources / "bin", "cc 13")
     expect("tool cc: 'cc 12' -> 'cc 13'")
     expect("the output of source changed", needs="d2")

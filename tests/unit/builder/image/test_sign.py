@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from builder.image.sign import DEVELOPMENT_KEY_FILE, SIGNING_KEY_FILE, development_key, sign
-from builder.model.config import BuildConfig, Signer, SigningOptions
+from builder.model.config import BuildConfig, CacheOptions, Signer, SigningOptions
 from common.errors import UserError
 from common.gpg import verify_detached
 from tests.support.openpgp import AGENT_OPTIONS, agents_of, gpg, make_key, need_gpg, revoke, scratch_home, wait_for_end
@@ -23,7 +23,7 @@ def config(tmp_path: Path) -> BuildConfig:
     need_gpg()
     builddir = tmp_path / "build"
     builddir.mkdir()
-    return BuildConfig(srcdir=tmp_path, builddir=builddir)
+    return BuildConfig(srcdir=tmp_path, builddir=builddir, cache=CacheOptions(tmp_path / "cache"))
 
 
 def named(config: BuildConfig, fingerprint: str, home: Path, passphrase_file: Path | None = None) -> BuildConfig:
@@ -218,7 +218,7 @@ def test_a_signature_that_does_not_verify_is_not_published(
     development_key(config)
     other = image.with_name("other")
     other.write_bytes(b"other")
-    monkeypatch.setattr("builder.image.steps.sign.find_signer", lambda data, *rest: _verify(other, *rest))
+    monkeypatch.setattr("builder.image.sign.find_signer", lambda data, *rest: _verify(other, *rest))
     with pytest.raises(UserError, match="does not fit the file"):
         sign(image, config)
     assert not image.with_name("stage1-kvm.aci.asc").exists()

@@ -74,7 +74,9 @@ def test_a_source_from_the_second_mirror(tmp_path: Path) -> None:
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(tmp_path / "Makefile", arcname="x/Makefile")
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
-    mirrors = tuple(f"https://source.example/={(tmp_path / name).as_uri()}/" for name in ("absent", "bad", "good"))
+    mirrors = tuple(
+        Mirror("https://source.example/", f"{(tmp_path / name).as_uri()}/") for name in ("absent", "bad", "good")
+    )
     config = make_config(tmp_path, downloads_mirrors=mirrors)
     context = PlainContext(tmp_path / "step", config, NO_STEP)
     place(f"https://source.example/x.tar.gz#sha256={digest}", "", tmp_path / "tree", context)

@@ -59,7 +59,7 @@ def test_a_directory_with_old_products(tmp_path: Path) -> None:
 @pytest.mark.parametrize("channel", [True, False])
 def test_a_prebuilt_program(tmp_path: Path, channel: bool) -> None:
     program = make_lkvm(tmp_path / "given", *STOCK, *(["port"] if channel else []))
-    context = build(make_config(tmp_path, lkvm_program=str(program)), tmp_path / "step")
+    context = build(make_config(tmp_path, lkvm_program=program), tmp_path / "step")
     assert (context.output / "lkvm").stat().st_size < program.stat().st_size
     assert os.access(context.output / "lkvm", os.X_OK)
     assert json.loads((context.output / "lkvm.json").read_text()) == {"channel": channel}

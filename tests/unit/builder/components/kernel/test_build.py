@@ -80,9 +80,7 @@ def make_project(root: Path, source: Path, *, theirs: str = "", **changes: objec
     if not theirs:
         return config
     (root / "my own.config").write_text(theirs)
-    return make_config(
-        root, **{"kernel_src": str(source), "arch": "amd64", "kernel_fragments": (root / "my own.config",)} | changes
-    )
+    return make_config(root, **{"kernel_source": str(source), "kernel_fragments": (root / "my own.config",)} | changes)
 
 
 def all_steps(config: BuildConfig) -> list[Step]:

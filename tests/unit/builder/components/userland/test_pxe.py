@@ -145,5 +145,5 @@ def test_an_image_from_the_network_is_signed(tmp_path: Path, usr: Path) -> None:
     assert "the build is offline" in problem(offline)
     with image.open("ab") as stream:
         stream.write(b"x")
-    changed = PlainContext(tmp_path / "changed", context.config, context.step)
+    changed = PlainContext(tmp_path / "changed", context.whole_config, context.step)
     assert url in problem(changed)
