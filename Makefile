@@ -17,11 +17,16 @@ export LKVM_SRC
 SHELL := /bin/sh
 PYTHON := "$$MKSTAGE1_BUILDDIR"/venv/bin/python
 CONFIGURED := test -f "$$MKSTAGE1_BUILDDIR"/config.json || { echo 'run ./configure.py first' >&2; exit 1; }
+FUNCTIONAL := grep -q '"functional_tests": true' "$$MKSTAGE1_BUILDDIR"/config.json || { \
+    echo 'functional tests are disabled: configure with --enable-functional-tests' >&2; exit 1; }
+# Most of them wait for one emulated processor; more than four need more memory than they save time.
+SIDE_BY_SIDE := -n logical --maxprocesses=4
 # The jobs of `make -jN` belong to the toolchain (+), except where `make -n` only asks what would be done.
 JOBS := $(if $(findstring n,$(firstword -$(MAKEFLAGS))),,+)
 
-.PHONY: all check lint ruff mypy codespell shellcheck format unit-check coverage functional-check soak bench clean \
-    distclean install uninstall docs manpages bash-completion help dev-tools sbom-tools release release-tools
+.PHONY: all check check-all lint ruff mypy codespell shellcheck format unit-check coverage functional-check \
+    functional-rest soak bench clean distclean install uninstall docs manpages bash-completion help dev-tools sbom-tools \
+    release release-tools
 .DEFAULT_GOAL := all
 
 ##@ Build
@@ -60,10 +65,15 @@ unit-check: dev-tools ## Run the unit tests, in as many processes as there are C
 coverage: dev-tools ## Run the unit tests and say which lines none of them reaches; too many are an error
 	@$(PYTHON) -m pytest tests/unit --numprocesses=auto --cov --cov-report=term-missing:skip-covered
 
+check-all: check functional-rest ## Run every check on every variant
+
 functional-check: all dev-tools ## Boot the images, where configure enabled that
-	@grep -q '"functional_tests": true' "$$MKSTAGE1_BUILDDIR"/config.json || { \
-	    echo 'functional tests are disabled: configure with --enable-functional-tests' >&2; exit 1; }
-	@$(PYTHON) -m pytest tests/functional
+	@$(FUNCTIONAL)
+	@$(PYTHON) -m pytest $(SIDE_BY_SIDE) tests/functional
+
+functional-rest: all dev-tools ## Run the functional tests that `make check` leaves out
+	@$(FUNCTIONAL)
+	@MKSTAGE1_TESTS=rest $(PYTHON) -m pytest $(SIDE_BY_SIDE) tests/functional
 
 soak: all dev-tools ## Start and collect $MKSTAGE1_SOAK_PODS pods (200), and look for what they leave on the host
 	@MKSTAGE1_SOAK_PODS="$${MKSTAGE1_SOAK_PODS:-200}" $(PYTHON) -m pytest tests/functional/test_soak.py

@@ -6,12 +6,13 @@ import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from builder.model.config import BuildConfig
 from stage0.pods.mounts import unmount_below
-from tests.functional.support import forwarding, variants
+from tests.functional.support import forwarding, schedule, selection, variants
 from tests.functional.support.images import (
     CONTAINER,
     Image,
@@ -29,16 +30,17 @@ WORKDIR = pytest.StashKey[forwarding.Workdir]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    workdir = config.stash[WORKDIR] = forwarding.Workdir()
+    given: dict[str, str] = getattr(config, "workerinput", {})
+    workdir = config.stash[WORKDIR] = forwarding.Workdir(given.get(forwarding.WORKDIR_VARIABLE))
     config.add_cleanup(workdir.remove)
     forwarding.install(config, workdir)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the variants with KVM of tests that are marked `emulated`, where KVM would have to be emulated.
+    """Leave out what `selection` leaves out of this session.
 
-    $MKSTAGE1_EVERY_VARIANT asks for them there too. Tests that are marked `machine` make no sense in a container; those
-    marked `cgroup2` run in one on hosts with control groups of version 2 besides, with systemd as init and without.
+    Tests that are marked `machine` make no sense in a container; those marked `cgroup2` run in one on hosts with
+    control groups of version 2 besides, with systemd as init and without.
     """
     _deselect(
         config,
@@ -50,13 +52,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items,
         lambda item: not item.get_closest_marker("cgroup2") and _is_of_host(variants.variant_of(item)),
     )
-    if variants.kvm_works() or os.environ.get("MKSTAGE1_EVERY_VARIANT"):
-        return
-    _deselect(
-        config,
-        items,
-        lambda item: bool(item.get_closest_marker("emulated")) and variants.variant_of(item) in variants.WITH_KVM,
-    )
+    _deselect(config, items, selection.unwanted())
+    if hasattr(config, "workerinput"):
+        schedule.sort(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Of pytest-xdist."""
+    return schedule.scheduler(config, log)
 
 
 def _is_of_host(variant: Variant | None) -> bool:

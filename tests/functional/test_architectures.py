@@ -19,9 +19,9 @@ MACHINE = load_architecture("aarch64")
 ENTRY_POINTS = ("run", "enter", "stop", "gc", "attach")
 
 
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory, configured: BuildConfig) -> Path:
-    """The folder of images that are made for this architecture and for arm64 at once."""
+@pytest.fixture(scope="module", params=["prebuilt", pytest.param("build", marks=pytest.mark.everything)])
+def images(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, configured: BuildConfig) -> Path:
+    """The folder of images that are made for this architecture and for arm64 at once, with kernels of each kind."""
     if not MACHINE.is_foreign:
         pytest.skip("this machine is an arm64 one itself")
     for program in (MACHINE.tool("gcc"), MACHINE.emulator, MACHINE.qemu["program"]):
@@ -30,8 +30,9 @@ def images(tmp_path_factory: pytest.TempPathFactory, configured: BuildConfig) ->
     place = tmp_path_factory.mktemp("cross")
     checkout = Checkout(place / "source", place / "build", configured.cache.directory)
     copy_source(checkout.srcdir)
-    options = ("--with-stage1-flavors=kvm,coreos,fly", "--with-stage1-arch=amd64,arm64")
-    for outcome in (checkout.configure(*options, "--with-stage1-kvm-hypervisors=qemu"), checkout.make()):
+    images = ("--with-stage1-flavors=kvm,coreos,fly", "--with-stage1-arch=amd64,arm64")
+    parts = (f"--with-stage1-kernel={request.param}", "--with-stage1-kvm-hypervisors=qemu")
+    for outcome in (checkout.configure(*images, *parts), checkout.make()):
         assert outcome.status == 0, outcome.stderr
     return checkout.builddir / "bin"
 

@@ -21,8 +21,6 @@ from tests.functional.support.pods import App, Pod, PodMaker
 from tests.functional.support.programs import TIMEOUT, Outcome, RunningProgram
 from tests.functional.support.terminal import Terminal
 
-pytestmark = pytest.mark.emulated
-
 BUSYBOX = Path("/bin/busybox")
 ECHO = 'while read -r line; do [ "$line" = end ] && exit 3; echo "out $line"; echo "err $line" >&2; done; echo eof'
 
@@ -172,6 +170,7 @@ def test_terminal(image: Image, pod_of: PodMaker) -> None:
         assert program.wait().status == 5
 
 
+@pytest.mark.checked_on("container")
 def test_nobody_is_attached(image: Image, pod_of: PodMaker) -> None:
     """What is written then is lost, and holds nobody up; a stream may still lead to the log."""
     script = "busybox seq 100000; echo logged >&2"

@@ -60,6 +60,7 @@ def assert_clear_failure(output: str, *words: str) -> None:
         assert word in output
 
 
+@pytest.mark.everything
 def test_two_places_one_image(config: BuildConfig, checkout: MakeCheckout) -> None:
     """Another directory, with spaces in its name, another cache, umask, locale, time zone, and one job at a time."""
     other = checkout("source tree ☃")

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from builder.model.config import BuildConfig
+from tests.functional.support import selection
 from tests.functional.support.builds import SRCDIR, Checkout, copy_source
 
 pytestmark = pytest.mark.slow
@@ -50,7 +51,7 @@ def run_pod(builddir: Path, variant: str, *tests: str) -> None:
     answer = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", POD, *tests, "-k", variant],
         cwd=SRCDIR,
-        env=os.environ | {"MKSTAGE1_BUILDDIR": str(builddir)},
+        env=os.environ | {"MKSTAGE1_BUILDDIR": str(builddir), selection.VARIABLE: selection.Tests.ALL},
         capture_output=True,
         text=True,
     )

@@ -13,8 +13,6 @@ from tests.functional.support.console import app_lines
 from tests.functional.support.images import Image
 from tests.functional.support.pods import App, PodMaker
 
-pytestmark = pytest.mark.emulated
-
 DISK = 16 << 20
 
 
@@ -34,6 +32,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.cgroup2
 @pytest.mark.machine  # a container limits what the host's control groups of version 2 have
+@pytest.mark.checked_on("qemu-tcg", "container-systemd")
 def test_an_app_that_fills_its_memory(image: Image, pod_of: PodMaker) -> None:
     """It is killed at its limit and says so; the other app, with the memory that is its own, goes on until then."""
     greedy = App("greedy", ("/bin/probe", "await", "/go", "fill-memory"), memory="32Mi")

@@ -22,8 +22,6 @@ from tests.functional.support.images import Image
 from tests.functional.support.pods import App, Pod, PodMaker
 from tests.functional.support.programs import TIMEOUT, RunningProgram
 
-pytestmark = pytest.mark.emulated
-
 BUSYBOX = Path("/bin/busybox")
 SHELL = "/bin/sh"
 VALUE = 'two words, $HOME, "quotes", back\\slash, `tick`, percent % and\na second line, \u00e9'

@@ -35,6 +35,9 @@ FAILS = App("fails", ("/bin/probe", "say", "I fail", "exit", "7"))
 SLEEPS = App("sleeps", ("/bin/probe", "trap", "say", "sleeps is up", "sleep", "3600"), user="1234", group="1000")
 SINGLE = ("fly",)
 """Flavors whose pods have one app."""
+IMAGES = ("kvm", "kvm-of-pxe", "coreos", "coreos-of-pxe", "src", "host", "fly")
+every_image = pytest.mark.checked_on(*IMAGES)
+without_machine = pytest.mark.checked_on(*(name for name in IMAGES if not name.startswith("kvm")))
 
 
 def needed(*programs: str) -> None:
@@ -59,7 +62,7 @@ def of_pxe(workdir: Path, tmp_path_factory: pytest.TempPathFactory, configured: 
     return checkout.builddir / "bin"
 
 
-@pytest.fixture(scope="module", params=["kvm", "kvm-of-pxe", "coreos", "coreos-of-pxe", "src", "host", "fly"])
+@pytest.fixture(scope="module", params=IMAGES)
 def image(request: pytest.FixtureRequest, workdir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
     """The image of each flavor, and of the two that a PXE image changes; for `kvm` that with qemu, under emulation."""
     name: str = request.param
@@ -85,6 +88,7 @@ def network(image: Image) -> str:
     return "--net=host" if image.name.endswith("fly") else "--net=none"
 
 
+@every_image
 def test_one_app(image: Image, pod_of: PodMaker) -> None:
     with pod_of(image, [ONE]) as pod:
         outcome = pod.run(network(image))
@@ -104,6 +108,7 @@ def test_one_app(image: Image, pod_of: PodMaker) -> None:
     assert lines[-5:] == ["arg []", "arg [a b]", "arg [$x]", "arg [%h]", r"arg [\xc3\xa9]"]
 
 
+@without_machine
 def test_an_app_that_fails(image: Image, pod_of: PodMaker) -> None:
     """The other one is stopped, where there can be another one."""
     apps = [FAILS] if image.name.endswith("fly") else [FAILS, SLEEPS]
@@ -119,6 +124,7 @@ def test_an_app_that_fails(image: Image, pod_of: PodMaker) -> None:
         assert pod.call("gc").status == 0
 
 
+@without_machine
 def test_a_program_in_a_running_app(image: Image, pod_of: PodMaker) -> None:
     with pod_of(image, [SLEEPS]) as pod, pod.start(network(image)) as running:
         running.wait_for("sleeps is up")
@@ -128,6 +134,7 @@ def test_a_program_in_a_running_app(image: Image, pod_of: PodMaker) -> None:
         assert running.wait().status == 0
 
 
+@every_image
 def test_nothing_of_the_host_is_loaded(image: Image) -> None:
     """systemd's programs name the folder of their own libraries, which are those of the host there, or nowhere."""
     front = image.rootfs / "nspawn"
@@ -143,6 +150,7 @@ def test_nothing_of_the_host_is_loaded(image: Image) -> None:
     assert [path for path in loaded if not path.startswith(str(image.rootfs))] == []
 
 
+@every_image
 def test_what_the_image_says_that_it_is_made_of(image: Image) -> None:
     """systemd is there once, in the version that its own program says."""
     if image.name.endswith("fly"):

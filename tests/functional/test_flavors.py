@@ -99,6 +99,7 @@ def test_a_network_that_the_flavor_does_not_have(built: Path, pod_of: PodMaker) 
         assert "this stage1 was built without networks: run the pod with --net=none" in outcome.stderr
 
 
+@pytest.mark.everything
 def test_kernels_for_tracing_programs(configured: BuildConfig, workdir: Path, tmp_path: Path) -> None:
     if not shutil.which("pahole"):
         pytest.skip("pahole is missing (dwarves)")

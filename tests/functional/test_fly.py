@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.support.images import Image, NotBuilt, extract, find_flavor
+from tests.functional.support.images import Image, NotBuilt, unpack_flavor
 from tests.functional.support.pods import App, Pod, PodMaker
 from tests.functional.support.programs import RunningProgram
 
@@ -23,15 +23,10 @@ SLEEPER = App("one", ("/bin/probe", "trap", "say", "up", "sleep", "3600"))
 @pytest.fixture(scope="module")
 def image(workdir: Path) -> Image:
     """The image of the flavor."""
-    tree = workdir / "images/fly"
-    if not tree.exists():
-        try:
-            aci = find_flavor("fly", workdir)
-        except NotBuilt as error:
-            pytest.skip(str(error))
-        tree.parent.mkdir(exist_ok=True)
-        extract(aci, tree)
-    return Image(tree, "", "")
+    try:
+        return Image(unpack_flavor("fly", workdir), "", "")
+    except NotBuilt as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture

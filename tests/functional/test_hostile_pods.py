@@ -16,10 +16,7 @@ from tests.functional.support.images import CONTAINER, Image
 from tests.functional.support.pods import App, PodMaker
 from tests.support.canary import SECRET, Canary
 
-pytestmark = [
-    pytest.mark.emulated,
-    pytest.mark.skipif(os.geteuid() != 0, reason="the roots of apps are prepared as root"),
-]
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="the roots of apps are prepared as root")
 
 EVERYTHING = (
     *("CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_MKNOD", "CAP_SYS_ADMIN", "CAP_SYS_CHROOT"),
@@ -105,6 +102,7 @@ def test_an_app_that_takes_over_the_guest(image: Image, pod_of: PodMaker, canary
     assert (canary.folder / "mallory").read_text() == "7\n"
 
 
+@pytest.mark.checked_on("container")
 def test_sixty_four_apps(image: Image, pod_of: PodMaker) -> None:
     apps = [
         App(f"app-{number}", ("/bin/probe", "say", f"I am {number}"), memory="8Mi", cpu="1") for number in range(64)

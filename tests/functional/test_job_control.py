@@ -22,8 +22,6 @@ from tests.functional.support.images import Image
 from tests.functional.support.pods import App, Pod, PodMaker
 from tests.functional.support.programs import TIMEOUT, RunningProgram
 
-pytestmark = pytest.mark.emulated
-
 PROMPT = "<what next?> "
 LOCAL_FLAGS = 3
 WINDOW = struct.pack("HHHH", 25, 1000, 0, 0)
@@ -126,6 +124,7 @@ def test_a_pod_in_front_is_stopped_and_continued(image: Image, pod_of: PodMaker,
         assert not pod.locked()
 
 
+@pytest.mark.checked_on("container")
 def test_a_pod_in_the_background(image: Image, pod_of: PodMaker, shell: Shell) -> None:
     """It needs no terminal and is never stopped, and the terminal is the shell's all the time."""
     app = App("one", ("/bin/probe", "say", "up", "await", "/go", "exit", "5"))
@@ -142,7 +141,13 @@ def test_a_pod_in_the_background(image: Image, pod_of: PodMaker, shell: Shell) -
         assert pod.processes() == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGTERM, id="SIGTERM", marks=pytest.mark.checked_on("container")),
+        pytest.param(signal.SIGKILL, id="SIGKILL"),
+    ],
+)
 def test_a_pod_in_front_that_is_killed(image: Image, pod_of: PodMaker, shell: Shell, number: signal.Signals) -> None:
     before = shell.ask("stty -g")
     with pod_of(image, [App("one", ("/bin/probe", "say", "up", "sleep", "3600"))]) as pod:

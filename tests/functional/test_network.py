@@ -15,8 +15,6 @@ from tests.functional.support.images import Image
 from tests.functional.support.pods import App, Pod, PodMaker
 from tests.support.netns import TIMEOUT, ask, host_namespace, interfaces, ip, rules, serve
 
-pytestmark = pytest.mark.emulated
-
 SUBNET = "10.97.0"
 
 
@@ -84,6 +82,7 @@ def test_a_pod_is_reached_and_reaches_others_and_leaves_nothing(
     assert (interfaces(), rules(), leases(local_config, "default")) == (before, "", [])
 
 
+@pytest.mark.checked_on("container")
 def test_socket_activated_ports(image: Image, pod_of: PodMaker, local_config: Path) -> None:
     """Sockets listen before the app does anything with them, in the order of its ports, and do not start it again."""
     app = App("web", ["/bin/probe", "say", "up", "await", "/go", "inherited", "4"], user="alice", group="staff")
@@ -107,6 +106,7 @@ def test_socket_activated_ports(image: Image, pod_of: PodMaker, local_config: Pa
         assert pod.call("gc", "--local-config", str(local_config)).status == 0
 
 
+@pytest.mark.checked_on("container")
 def test_two_pods_on_a_bridge(image: Image, pod_of: PodMaker, local_config: Path) -> None:
     config = f"--local-config={local_config}"
     first = App("first", ["/bin/probe", "serve", "80", "2"])
@@ -127,6 +127,7 @@ def test_two_pods_on_a_bridge(image: Image, pod_of: PodMaker, local_config: Path
     assert (interfaces(), rules(), leases(local_config, "shared")) == (["lo", "shared0"], "", [])
 
 
+@pytest.mark.checked_on("container")
 def test_a_killed_pod_and_a_port_of_a_running_one(image: Image, pod_of: PodMaker, local_config: Path) -> None:
     """What a pod that was killed has left does not take the port of the next one, and is collected later."""
     arguments = ("--net=default", f"--local-config={local_config}")
@@ -149,6 +150,7 @@ def test_a_killed_pod_and_a_port_of_a_running_one(image: Image, pod_of: PodMaker
 
 
 @pytest.mark.machine
+@pytest.mark.checked_on("qemu-tcg", "lkvm-kvm")
 def test_user_networking(image: Image, pod_of: PodMaker, local_config: Path) -> None:
     qemu = image.hypervisor == "qemu"
     ip("address", "add", "192.0.2.1/32", "dev", "lo")

@@ -20,12 +20,10 @@ import pytest
 from stage1.network.nic import stable_mac
 from tests.functional.support.builds import SRCDIR
 from tests.functional.support.console import app_lines
-from tests.functional.support.host_view import HostView, require_programs
+from tests.functional.support.host_view import HostView, open_for_others, require_programs
 from tests.functional.support.images import CONTAINER, Image
 from tests.functional.support.pods import App, Pod, PodMaker, make_pod, pod_manifest
 from tests.support.netns import TIMEOUT, ask, host_namespace, interfaces, ip, outside, rules, serve
-
-pytestmark = pytest.mark.emulated
 
 LEASES = "var/lib/cni/networks"
 TOKEN = "0123456789abcdef"
@@ -155,6 +153,7 @@ def test_flannel(image: Image, pod_of: PodMaker, config: Path, host: HostView, t
     assert (interfaces(), leases(host, "flat")) == (["flannel0", "lo"], [])
 
 
+@pytest.mark.checked_on("container")
 def test_a_host_with_iptables(image: Image, pod_of: PodMaker, config: Path, tmp_path: Path) -> None:
     require_programs("iptables")
     without_nft = HostView(tmp_path / "host", ["var/lib"], without=["nft"])
@@ -209,6 +208,7 @@ def register(path: Path, target: str, body: object) -> None:
     connection.close()
 
 
+@pytest.mark.checked_on("container")
 def test_the_metadata_service(image: Image, pod_of: PodMaker, config: Path, host: HostView, tmp_path: Path) -> None:
     paths = ("pod/uuid", "apps/one/image/id", "pod/annotations/coreos.com/rkt/stage1/mutable")
     app = App("one", ["/bin/probe", *(word for path in paths for word in ("fetch", f"/acMetadata/v1/{path}"))])
@@ -267,8 +267,7 @@ def test_user_networking_without_root(image: Image, probe: Path, config: Path, t
     # Who may open /dev/kvm is the host's business; here it is everybody.
     script = 'test ! -e /dev/kvm || { mknod -m 666 "$1" c 10 232 && mount --bind "$1" /dev/kvm; } && shift && exec "$@"'
     prefix = ("unshare", "--mount", "sh", "-c", script, "sh", str(tmp_path / "kvm"), *SOMEBODY)
-    for folder in (tmp_path, *list(tmp_path.parents)[:2]):
-        folder.chmod(folder.stat().st_mode | 0o011)
+    open_for_others(tmp_path)
     with (
         serve("tcp", "0.0.0.0", 9000, "host"),
         make_pod(image, [app], data=tmp_path / "data", probe=probe, overlay=False) as pod,

@@ -27,7 +27,7 @@ from tests.support.netns import ask, host_namespace, interfaces, rules
 from tests.support.original import ORIGINAL, needs_original
 
 UNSIGNED = "--insecure-options=image"
-pytestmark = needs_original
+pytestmark = [needs_original, pytest.mark.checked_on("container")]
 
 
 class Original(Rkt):
@@ -60,6 +60,7 @@ def app(probe: Path, tmp_path: Path) -> Path:
     return pack_probe(probe, app, tmp_path / "probe.aci")
 
 
+@pytest.mark.checked_on("qemu-tcg", "container")
 def test_an_image_that_is_trusted_and_fetched_is_run_by_its_name(original: Original, app: Path, image: Image) -> None:
     """With its signature; the app's image alone has none. And what is fetched is what was built."""
     aci = original.aci

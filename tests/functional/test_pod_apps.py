@@ -13,7 +13,7 @@ from tests.functional.support.console import app_lines
 from tests.functional.support.images import Image
 from tests.functional.support.pods import App, PodMaker
 
-pytestmark = [pytest.mark.emulated, pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")]
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 
 SELF = ("cat", "/proc/self/status")
 PLAIN_FOLDER, FOLDER = "wörk %n $HOME", "quotes '\" and back\\slash"
@@ -123,6 +123,7 @@ def test_nothing_to_remove_is_the_default(lines: Lines) -> None:
     assert status(lines["default"], "Seccomp") == "2"
 
 
+@pytest.mark.checked_on("container")
 def test_programs_without_their_loader_or_interpreter(image: Image, pod_of: PodMaker) -> None:
     """The start says what is missing, before the virtual machine says that there is no such file."""
     apps = [App("dynamic", ("/bin/dynamic",), memory="16Mi"), App("script", ("/bin/script",), memory="16Mi")]
@@ -141,6 +142,7 @@ def test_programs_without_their_loader_or_interpreter(image: Image, pod_of: PodM
         assert "203" in (pod.status("dynamic"), pod.status("script"))
 
 
+@pytest.mark.checked_on("container")
 def test_a_handler_before_the_start_that_fails(image: Image, pod_of: PodMaker) -> None:
     handlers = [
         {"name": "pre-start", "exec": ["/bin/probe", "say", "not today", "exit", "9"]},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.functional.support.console import app_lines
 from tests.functional.support.images import CONTAINER, Image
 from tests.functional.support.pods import App, PodMaker
+from tests.functional.support.selection import checked_with_kvm
 from tests.functional.support.variants import kvm_works
 
 ARGUMENTS = (
@@ -22,6 +23,7 @@ ARGUMENTS = (
 """What rkt 1.30 may give to an image of interface version 6 with this flavor, in its order."""
 
 
+@checked_with_kvm
 def test_every_argument_and_the_default_accelerator(image: Image, pod_of: PodMaker) -> None:
     app = App("one", ("/bin/probe", "say", "hello", "cat", "/proc/sys/kernel/hostname", "cat", "/etc/resolv.conf"))
     with pod_of(image, [app]) as pod:

@@ -17,10 +17,12 @@ from tests.functional.support.console import app_lines
 from tests.functional.support.images import CONTAINER, Image
 from tests.functional.support.pods import App, PodMaker
 from tests.functional.support.programs import TIMEOUT
+from tests.functional.support.selection import checked_with_kvm
 
 SLEEPER = App("sleeper", ("/bin/probe", "cpus", "memory", "say", "up", "sleep", "3600"), memory="64Mi", cpu="1")
 
 
+@pytest.mark.checked_on("container")
 def test_failure_of_one_app_ends_the_pod(image: Image, pod_of: PodMaker) -> None:
     bad = App("bad", ("/bin/probe", "say", "bad is up", "await", "/go", "exit", "7"))
     with pod_of(image, [bad, SLEEPER]) as pod, pod.start() as running:
@@ -33,6 +35,7 @@ def test_failure_of_one_app_ends_the_pod(image: Image, pod_of: PodMaker) -> None
         assert not pod.locked()
 
 
+@pytest.mark.checked_on("container")
 def test_missing_program(image: Image, pod_of: PodMaker) -> None:
     with pod_of(image, [App("bad", ("/bin/missing",))]) as pod:
         outcome = pod.run()
@@ -58,7 +61,13 @@ def memory_when_unlocked(lock: int, process: int) -> int:
 
 
 @pytest.mark.cgroup2
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGTERM, id="SIGTERM"),
+        pytest.param(signal.SIGKILL, id="SIGKILL", marks=checked_with_kvm),
+    ],
+)
 def test_a_signal_to_the_pid_ends_the_pod(image: Image, pod_of: PodMaker, number: signal.Signals) -> None:
     """The lock is that of the virtual machine: no helper has it, and it is free when the guest's memory is."""
     with pod_of(image, [SLEEPER]) as pod, pod.start() as running:
@@ -94,6 +103,7 @@ def test_stop_force(image: Image, pod_of: PodMaker) -> None:
         assert pod.processes() == []
 
 
+@pytest.mark.checked_on("qemu-tcg", "container", "lkvm-kvm")
 def test_terminal(image: Image, pod_of: PodMaker) -> None:
     """An app reads from the terminal; Ctrl-a x (Ctrl-] three times) leaves, and the terminal is again what it was."""
     reader = App("reader", ("/bin/probe", "say", "tell me", "read", "sleep", "3600"))

@@ -13,8 +13,6 @@ from tests.functional.support.images import Image
 from tests.functional.support.pods import App, PodMaker
 from tests.functional.support.variants import CONTAINER, Variant
 
-pytestmark = pytest.mark.emulated
-
 ARGUMENTS = (
     "--net=none",
     "--hostname=box.example",

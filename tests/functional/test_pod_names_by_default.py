@@ -17,8 +17,6 @@ from tests.functional.support.pods import App, PodMaker
 from tests.functional.support.programs import TIMEOUT
 from tests.support.netns import host_namespace
 
-pytestmark = pytest.mark.emulated
-
 FILES = ("/etc/hostname", "/proc/sys/kernel/hostname", "/etc/resolv.conf", "/etc/hosts")
 COMMANDS = tuple(word for path in FILES for word in ("say", path, "cat", path))
 
@@ -99,6 +97,7 @@ def test_names_by_default(image: Image, pod_of: PodMaker, config: Path, host: Ho
         assert pod.call("gc", "--local-config", str(config), prefix=host.prefix).status == 0
 
 
+@pytest.mark.checked_on("container")
 def test_names_of_the_host(image: Image, pod_of: PodMaker, host: HostView) -> None:
     app = App("one", ("/bin/probe", *COMMANDS))
     with pod_of(image, [app]) as pod:

@@ -8,8 +8,6 @@ from tests.functional.support.console import app_lines
 from tests.functional.support.images import Image
 from tests.functional.support.pods import App, PodMaker
 
-pytestmark = pytest.mark.emulated
-
 MINIMUM = {"RKT_HYPERVISOR_MINIMUM_MEMORY": "300Mi"}
 
 

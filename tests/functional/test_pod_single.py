@@ -13,6 +13,9 @@ from tests.functional.support.console import app_lines, other_lines
 from tests.functional.support.images import Image, escaped
 from tests.functional.support.pods import App, Pod, PodMaker
 from tests.functional.support.programs import Outcome
+from tests.functional.support.selection import checked_with_kvm
+
+pytestmark = checked_with_kvm
 
 ARGUMENTS = (
     "plain",

@@ -15,7 +15,7 @@ from tests.functional.support.console import app_lines
 from tests.functional.support.images import Image
 from tests.functional.support.pods import App, PodMaker
 
-pytestmark = [pytest.mark.emulated, pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount volumes")]
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount volumes")
 
 PLACES = ("/tmp", "/run", "/run/server", "/var/lib/server", "/dev/shm", "/volume", "")
 USER, GROUP = 1234, 4321
@@ -93,6 +93,7 @@ def test_kind_mode_and_owner_are_real_on_the_host(run: Run) -> None:
 
 # qemu's 9p server goes by names before 10.1.
 @pytest.mark.parametrize("variant", [variants.LKVM_KVM, variants.CONTAINER], ids=str, indirect=True)
+@pytest.mark.checked_on("lkvm-kvm", "container")
 def test_a_file_that_is_open_is_cut_and_not_what_has_its_name_now(image: Image, pod_of: PodMaker) -> None:
     with pod_of(image, [App("one", ("/bin/probe", "cut", "/file", "/other"))]) as pod:
         pod.app_file("one", "file").write_text("old")

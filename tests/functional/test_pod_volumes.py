@@ -15,7 +15,7 @@ from tests.functional.support.console import app_lines
 from tests.functional.support.images import Image
 from tests.functional.support.pods import App, Pod, PodMaker
 
-pytestmark = [pytest.mark.emulated, pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount volumes")]
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount volumes")
 
 
 @dataclass(frozen=True)

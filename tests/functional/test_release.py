@@ -252,6 +252,7 @@ def test_what_is_not_released(project: Project, tmp_path: Path, prepare: str, me
             git("reset", "--quiet", "--hard", f"v{VERSION}")
 
 
+@pytest.mark.everything
 def test_killed_and_made_again(release: Path, project: Project, tmp_path: Path) -> None:
     """Wherever it is killed there is no release, and the next one is whole; offline it is the same."""
     output = tmp_path / "releases"

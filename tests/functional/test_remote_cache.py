@@ -107,7 +107,13 @@ def nginx(place: Path) -> Iterator[str]:
 Serve = Callable[[Path], AbstractContextManager[str]]
 
 
-@pytest.fixture(params=[python_server, nginx], ids=["python", "nginx"])
+SERVERS = [
+    pytest.param(nginx, id="nginx"),
+    pytest.param(python_server, id="python", marks=pytest.mark.everything),
+]
+
+
+@pytest.fixture(params=SERVERS)
 def serve(request: pytest.FixtureRequest) -> Serve:
     """A server that keeps what is PUT."""
     chosen: Serve = request.param

@@ -13,6 +13,7 @@ import pytest
 from builder.image.app import App
 from stage0.pods.mounts import mounted_below
 from tests.functional.support.console import app_lines
+from tests.functional.support.host_view import open_for_others
 from tests.functional.support.images import NotBuilt, find_aci, pack_probe
 from tests.functional.support.programs import TIMEOUT, RunningProgram
 from tests.functional.support.rkt import Rkt
@@ -30,7 +31,6 @@ def app(probe: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.cgroup2
-@pytest.mark.emulated
 def test_a_running_pod_is_seen_entered_stopped_and_collected(rkt: Rkt, app: Path) -> None:
     saved = rkt.place / "uuid"
     flags = ("--net=none", f"--uuid-file-save={saved}")
@@ -56,7 +56,7 @@ def test_a_running_pod_is_seen_entered_stopped_and_collected(rkt: Rkt, app: Path
     assert (rkt("list", "--no-legend").stdout, mounted_below(rkt.data)) == ("", [])
 
 
-@pytest.mark.emulated
+@pytest.mark.checked_on("container")
 def test_attached(rkt: Rkt, app: Path) -> None:
     saved = rkt.place / "uuid"
     flags = ("--net=none", f"--uuid-file-save={saved}")
@@ -81,7 +81,7 @@ def test_attached(rkt: Rkt, app: Path) -> None:
         assert running.wait().status == 0
 
 
-@pytest.mark.emulated
+@pytest.mark.checked_on("container")
 def test_the_status_of_the_app_is_that_of_run_and_of_run_prepared(rkt: Rkt, app: Path) -> None:
     ran = rkt(UNSIGNED, "run", "--net=none", app, "--", "exit", "7", status=7)
     assert app_lines(ran.lines(), "probe") == ["probe is up"]
@@ -129,8 +129,7 @@ def user(workdir: Path, app: Path, tmp_path: Path) -> Iterator[User]:
     home.mkdir()
     if os.geteuid() == 0:
         os.chown(home, USER, USER)
-        for parent in (tmp_path, *list(tmp_path.parents)[:2]):
-            parent.chmod(parent.stat().st_mode | 0o011)
+        open_for_others(tmp_path)
     user = User(home, rkt.program)
     with user.start("version") as trial:
         if trial.wait(TIMEOUT).status != 0:

@@ -18,6 +18,8 @@ from tests.functional.support.builds import TIMEOUT, Checkout, copy_source, seed
 from tests.functional.support.programs import RunningProgram
 from tests.functional.test_remote_cache import python_server
 
+pytestmark = pytest.mark.everything  # each compiles kernels that no cache has
+
 STEP = "kernel-compile-tiny-6.1"
 FLAVOR = """\
 extends = "kvm"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +21,17 @@ from tests.functional.support.pods import App, Pod, PodMaker
 from tests.functional.support.programs import TIMEOUT
 from tests.support.netns import host_namespace, interfaces, rules
 
-pytestmark = pytest.mark.emulated
-
-PODS = int(os.environ.get("MKSTAGE1_SOAK_PODS") or 10)
+PODS = [
+    pytest.param(int(os.environ.get("MKSTAGE1_SOAK_PODS") or 3), id="pods"),
+    # In each way, and killed at several moments.
+    pytest.param(10, id="more-pods", marks=pytest.mark.everything),
+]
 LONGEST_BOOT = 4.0
 """Seconds within which a killed pod dies: before, during and after its boot."""
 CGROUPS = Path("/sys/fs/cgroup")
 JOURNALS = Path("/var/log/journal")
+UUID = re.compile("[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}")
+"""Of a pod, which as the name of a machine is written without hyphens."""
 
 
 @pytest.fixture
@@ -57,18 +62,29 @@ class Host:
     files: frozenset[str]
 
     @staticmethod
-    def look(data: Path) -> Host:
-        """As it is now; of mounts and processes those that have to do with the folder `data`."""
+    def look(data: Path, pods: Iterable[str]) -> Host:
+        """As it is now; of mounts and processes those that have to do with the folder `data`.
+
+        Of control groups and journals those that another pod is named in are left out: only `pods` are the test's.
+        """
         mounts = Path("/proc/self/mountinfo").read_text().splitlines()
-        places = [data, *([JOURNALS] if JOURNALS.is_dir() else [])]
+        ours = {name.replace("-", "") for name in pods}
+        groups = (folder for folder, _, _ in os.walk(CGROUPS) if "rkt" in folder[len(str(CGROUPS)) :])
+        journals = map(str, JOURNALS.rglob("*"))
         return Host(
             mounts=frozenset(line for line in mounts if str(data) in line),
             interfaces=tuple(interfaces()),
             rules=rules(),
-            cgroups=frozenset(folder for folder, _, _ in os.walk(CGROUPS) if "rkt" in folder[len(str(CGROUPS)) :]),
+            cgroups=frozenset(group for group in groups if not _is_of_others(group, ours)),
             processes=frozenset(_processes(data)),
-            files=frozenset(str(path) for place in places for path in place.rglob("*")),
+            files=frozenset(map(str, data.rglob("*"))) | {file for file in journals if not _is_of_others(file, ours)},
         )
+
+
+def _is_of_others(path: str, ours: set[str]) -> bool:
+    """Whether a path names pods, and none of ours."""
+    named = {match.replace("-", "") for match in UUID.findall(path)}
+    return bool(named) and not named & ours
 
 
 def _processes(data: Path) -> Iterator[str]:
@@ -81,10 +97,10 @@ def _processes(data: Path) -> Iterator[str]:
                 yield f"{process.name} {words}"
 
 
-def _settled(data: Path, before: Host) -> Host:
+def _settled(data: Path, pods: Iterable[str], before: Host) -> Host:
     """As the host was before, or as it still is after a while: the kernel takes its time to end processes."""
     until = time.monotonic() + TIMEOUT
-    while (now := Host.look(data)) != before and time.monotonic() < until:
+    while (now := Host.look(data, pods)) != before and time.monotonic() < until:
         time.sleep(0.1)
     return now
 
@@ -115,7 +131,8 @@ def stop_by_force(pod: Pod, config: str, _: random.Random) -> None:
 ENDS = (end_by_itself, kill_at_any_moment, stop_by_force)
 
 
-def test_pods_leave_nothing(image: Image, pod_of: PodMaker, local_config: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("pods", PODS)
+def test_pods_leave_nothing(image: Image, pod_of: PodMaker, local_config: Path, tmp_path: Path, pods: int) -> None:
     seed = random.randrange(1 << 32)
     chance = random.Random(seed)
     config = f"--local-config={local_config}"
@@ -123,12 +140,14 @@ def test_pods_leave_nothing(image: Image, pod_of: PodMaker, local_config: Path, 
         pass  # what is there before the first pod: the trees that pods share
     (local_config / "leases/default").mkdir(parents=True)
     before: Host | None = None
-    for number in range(PODS):
+    names: list[str] = []
+    for number in range(pods):
         end = ENDS[number % len(ENDS)]
         where = f"pod {number}, {end.__name__}, seed {seed}"
         # One that is to be ended from outside must not be faster.
         last = ("exit", "3") if end is end_by_itself else ("sleep", "3600")
         with pod_of(image, [App("one", ("/bin/probe", "say", "up", *last), memory="64Mi", cpu="1")]) as pod:
+            names.append(pod.uuid)
             end(pod, config, chance)
             assert not pod.locked(), where
             for _ in range(2):
@@ -136,10 +155,10 @@ def test_pods_leave_nothing(image: Image, pod_of: PodMaker, local_config: Path, 
                 assert (collected.status, collected.stderr) == (0, ""), where
         if before is None:
             # Whatever the first one has made for all: files of the IPAM plugin, for one.
-            before = Host.look(tmp_path)
+            before = Host.look(tmp_path, names)
             assert (before.mounts, before.rules, before.processes) == (frozenset(), "", frozenset()), where
             assert before.interfaces == ("lo",), where
-        assert _settled(tmp_path, before) == before, where
+        assert _settled(tmp_path, names, before) == before, where
 
 
 def test_gc_after_a_restart_of_the_host(image: Image, pod_of: PodMaker, local_config: Path) -> None:

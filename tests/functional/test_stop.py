@@ -5,13 +5,9 @@ from __future__ import annotations
 import subprocess
 import time
 
-import pytest
-
 from tests.functional.support.images import Image
 from tests.functional.support.pods import App, Pod, PodMaker
 from tests.functional.support.programs import TIMEOUT
-
-pytestmark = pytest.mark.emulated
 
 CATCHER = App("catcher", ("/bin/probe", "trap", "say", "catcher is up", "sleep", "3600"), memory="64Mi", cpu="1")
 

@@ -19,11 +19,12 @@ from tests.functional.support.journal import wait_until
 from tests.functional.support.programs import RunningProgram
 from tests.functional.support.rkt import Rkt
 
-pytestmark = pytest.mark.cgroup2
+pytestmark = [pytest.mark.cgroup2, pytest.mark.checked_on("container-systemd")]
 containers = pytest.mark.parametrize("variant", [variants.CONTAINER_SYSTEMD], ids=str, indirect=True)
 every_pod = pytest.mark.parametrize(
     "variant", [variants.CONTAINER_SYSTEMD, variants.QEMU_SYSTEMD], ids=str, indirect=True
 )
+delegated = pytest.mark.parametrize("delegate", ["yes", pytest.param("no", marks=pytest.mark.everything)])
 
 ROOT = Path(__file__).resolve().parents[2]
 UNIT = Path("/run/systemd/system/pods-documented.service")
@@ -57,7 +58,7 @@ def run(rkt: Rkt, app: Path, *prefix: str) -> list[str]:
 
 
 @containers
-@pytest.mark.parametrize("delegate", ["yes", "no"])
+@delegated
 def test_a_pod_of_a_service(rkt: Rkt, app: Path, delegate: str) -> None:
     """Its limits hold, in the service's own group as in a scope."""
     prefix = (*SERVICE, "--unit=pods-one.service", f"--property=Delegate={delegate}")
@@ -66,7 +67,7 @@ def test_a_pod_of_a_service(rkt: Rkt, app: Path, delegate: str) -> None:
 
 
 @containers
-@pytest.mark.parametrize("delegate", ["yes", "no"])
+@delegated
 def test_a_service_that_is_stopped(rkt: Rkt, app: Path, delegate: str) -> None:
     """Its pod ends with it, and nothing of the pod stays."""
     prefix = (*SERVICE, "--unit=pods-two.service", f"--property=Delegate={delegate}")

@@ -170,7 +170,7 @@ def test_run_on_pipes(host: Rkt, etcd: SignedEtcd) -> None:
     assert (interfaces(), rules(), leases) == (before, "", [])
 
 
-@pytest.mark.emulated
+@pytest.mark.checked_on("container")
 def test_run_on_a_terminal(host: Rkt, image: Image, etcd: SignedEtcd) -> None:
     """Bars, and Ctrl-a x leaves: the terminal is again what it was."""
     with Terminal() as terminal:
@@ -197,7 +197,7 @@ def test_run_on_a_terminal(host: Rkt, image: Image, etcd: SignedEtcd) -> None:
     host("rm", pod["name"])
 
 
-@pytest.mark.emulated
+@pytest.mark.checked_on("container")
 def test_run_with_a_stage1_that_is_found_by_its_name(host: Rkt, image: Image, coreos: Site, workdir: Path) -> None:
     """And with --debug: the messages of the kernel and of systemd appear."""
     aci = find_aci(image.hypervisor, workdir)

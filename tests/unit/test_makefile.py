@@ -85,6 +85,13 @@ def test_check_runs_everything(source: Path) -> None:
     assert done.index(f"-m builder.configure.venv {source}/build dir dev") < first_tool
 
 
+def test_what_check_leaves_out_runs_after_it(source: Path) -> None:
+    (source / "build dir/venv/bin/python").write_text('#!/bin/sh\necho "x: $MKSTAGE1_TESTS $*: x"\n')
+    tests = [call for call in calls(make(source, "check-all")) if "-m pytest" in call]
+    assert [call.endswith("tests/functional") for call in tests] == [False, True, True]
+    assert [call.partition(" ")[0] for call in tests] == ["", "", "rest"]
+
+
 def test_disabled_functional_tests_are_refused(source: Path) -> None:
     configured(source / "other", functional_tests=False)
     done = make(source, "functional-check", "BUILDDIR=other")
@@ -156,6 +163,8 @@ def test_help_names_every_target(source: Path) -> None:
         "unit-check",
         "coverage",
         "functional-check",
+        "check-all",
+        "functional-rest",
         "bench",
         "clean",
         "install",

@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tests.functional.support.images import NotBuilt, configured_build
+from tests.functional.support.images import NotBuilt, alone, configured_build
 from tests.functional.support.packages import Unavailable, download
 from tests.support.openpgp import gpg, make_key, scratch_home
 
@@ -44,14 +44,15 @@ def build(workdir: Path) -> SignedEtcd:
     """The image, made in `workdir` by the first call. Raises `NotBuilt` where something is missing for it."""
     folder = workdir / "etcd"
     facts = folder / "facts.json"
-    if not facts.exists():
-        try:
-            with tempfile.TemporaryDirectory() as scratch, scratch_home() as home:
-                folder.mkdir(exist_ok=True)
-                signed = SignedEtcd(str(folder), _make(home, Path(scratch), folder).lower())
-                facts.write_text(json.dumps(asdict(signed)))
-        except (Unavailable, OSError) as error:
-            raise NotBuilt(f"no image of etcd: {error}") from error
+    with alone(workdir, "etcd"):
+        if not facts.exists():
+            try:
+                with tempfile.TemporaryDirectory() as scratch, scratch_home() as home:
+                    folder.mkdir(exist_ok=True)
+                    signed = SignedEtcd(str(folder), _make(home, Path(scratch), folder).lower())
+                    facts.write_text(json.dumps(asdict(signed)))
+            except (Unavailable, OSError) as error:
+                raise NotBuilt(f"no image of etcd: {error}") from error
     return SignedEtcd(**json.loads(facts.read_text()))
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.functional.support import etcd
+from tests.functional.support import etcd, selection
 from tests.functional.support.builds import SRCDIR
 from tests.functional.support.images import NotBuilt, compile_probe, unpack
 from tests.functional.support.outer import OuterGuest
@@ -34,23 +34,28 @@ MAX_GUESTS = 4
 then it was qemu's emulation of SVM that failed, not what is tested.
 """
 
-PASSED_ON = ("PATH", "MKSTAGE1_BUILDDIR", "MKSTAGE1_EVERY_VARIANT", "MKSTAGE1_RKT", "LKVM_SRC")
+PASSED_ON = ("PATH", "MKSTAGE1_BUILDDIR", selection.VARIABLE, "MKSTAGE1_RKT", "LKVM_SRC")
 
 
 WORKDIR_VARIABLE = "MKSTAGE1_FUNCTIONAL_WORKDIR"
+LOSSES = "lost-outer-guests"
 
 
 class Workdir:
-    """The directory that the tests of a session share, here and in the outer guest; removed with the session."""
+    """The directory that the tests of a session share, here and in the outer guest; removed with the session.
 
-    def __init__(self) -> None:
+    Processes of pytest-xdist share that of the process that started them, which is `given`.
+    """
+
+    def __init__(self, given: str | None = None) -> None:
+        self._given = os.environ.get(WORKDIR_VARIABLE, given)
         self._made: Path | None = None
 
     @property
     def path(self) -> Path:
         """The directory; made by the first use, unless the other side has made it."""
-        if WORKDIR_VARIABLE in os.environ:
-            return Path(os.environ[WORKDIR_VARIABLE])
+        if self._given is not None:
+            return Path(self._given)
         if self._made is None:
             self._made = Path(tempfile.mkdtemp(prefix="mkstage1-functional-"))
             self._made.chmod(0o755)
@@ -73,17 +78,17 @@ class Forwarder:
         self._lost_in_a_row = 0
 
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-        variant = variant_of(item)
-        if variant is None or variant.outer_host is None:
+        variant, host = variant_of(item), _outer_host(item)
+        if variant is None or host is None:
             return None
         try:
             unpack(variant.hypervisor, self._workdir)
             if "etcd" in getattr(item, "fixturenames", ()):
                 # Made here: the guest has no network.
                 etcd.build(self._workdir)
-            if variant.outer_host is not self._host:
+            if host is not self._host:
                 self._close()
-                self._host = variant.outer_host
+                self._host = host
             if self._worker is None and self._lost_in_a_row < MAX_GUESTS:
                 self._worker = self._start(item.session)
         except NotBuilt:
@@ -104,8 +109,20 @@ class Forwarder:
             terminalreporter.section("an outer guest was lost")
             terminalreporter.write_line(loss)
 
-    def pytest_sessionfinish(self) -> None:
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
         self._close()
+        # Of pytest-xdist: what a process tells that which started it.
+        output = getattr(session.config, "workeroutput", None)
+        if output is not None:
+            output[LOSSES] = self._losses
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        node.workerinput[WORKDIR_VARIABLE] = str(self._workdir)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        self._losses += getattr(node, "workeroutput", {}).get(LOSSES, [])
 
     def _close(self) -> None:
         if self._worker is not None:
@@ -121,7 +138,7 @@ class Forwarder:
         compile_probe(self._workdir)
         kernel = fetch(_kernel_cache(self._workdir))
         files = sorted({str(item.path) for item in session.items if _outer_host(item) is self._host})
-        return _Worker(OuterGuest(kernel, _command(files, self._workdir), self._workdir / "outer", self._host))
+        return _Worker(OuterGuest(kernel, _command(files, self._workdir), self._workdir / self._host, self._host))
 
     def _run(self, item: pytest.Item) -> list[pytest.TestReport]:
         """Run a test in the guest, in a new one where the last was lost, and return its reports."""
@@ -191,8 +208,7 @@ class _Worker:
 
 
 def _outer_host(item: pytest.Item) -> Host | None:
-    variant = variant_of(item)
-    return variant.outer_host if variant is not None else None
+    return selection.outer_host(variant_of(item))
 
 
 def _kernel_cache(workdir: Path) -> Path:

@@ -44,6 +44,14 @@ class HostView:
         return self._base / "upper" / path.removeprefix("/")
 
 
+def open_for_others(folder: Path) -> None:
+    """Let users who are not its owner reach a folder of pytest's, which makes its own for one user alone."""
+    for each in (folder, *folder.parents):
+        mode = each.stat().st_mode
+        if mode & 0o011 != 0o011:
+            each.chmod(mode | 0o011)
+
+
 def require_programs(*names: str) -> None:
     """Skip the test where the machine lacks one."""
     for name in names:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -127,10 +130,33 @@ def public_key(aci: Path) -> Path | None:
 
 def unpack(hypervisor: str, workdir: Path) -> Path:
     """The tree of the image for `hypervisor`, unpacked in `workdir` by the first call. Raises `NotBuilt`."""
-    tree = workdir / "images" / hypervisor
+    return _unpack(hypervisor, workdir, partial(find_aci, hypervisor, workdir))
+
+
+def unpack_flavor(name: str, workdir: Path) -> Path:
+    """As `unpack`, for a flavor that compiles no kernel."""
+    return _unpack(name, workdir, partial(find_flavor, name, workdir))
+
+
+def _unpack(name: str, workdir: Path, aci: Callable[[], Path]) -> Path:
+    tree = workdir / "images" / name
     if not tree.exists():
-        extract(find_aci(hypervisor, workdir), tree)
+        with alone(workdir, f"tree-{name}"):
+            if not tree.exists():
+                extract(aci(), tree)
     return tree
+
+
+@contextmanager
+def alone(workdir: Path, name: str) -> Iterator[None]:
+    """Processes of one session do what `name` stands for one after the other."""
+    # In the outer guest, where the first has done it already, nothing can be written.
+    descriptor = os.open(workdir / f"{name}.lock", os.O_RDONLY | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def extract(aci: Path, tree: Path) -> None:
@@ -139,8 +165,8 @@ def extract(aci: Path, tree: Path) -> None:
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     # Modes and owners as they are in the image, as the store that renders it keeps them.
-    as_in_image = ["--numeric-owner", "--same-permissions"]
-    subprocess.run(["tar", "--extract", *as_in_image, f"--file={aci}", f"--directory={scratch}"], check=True)
+    options = ("--extract", "--numeric-owner", "--same-permissions")
+    subprocess.run(["tar", *options, "--file", aci, "--directory", scratch], check=True)
     scratch.rename(tree)
 
 
@@ -148,9 +174,10 @@ def compile_probe(workdir: Path, source: Path = PROBE_SOURCE, compiler: str = "g
     """The application, a static binary; compiled in `workdir` by the first call."""
     target = workdir / source.stem
     if not target.exists():
-        scratch = workdir / f"{source.stem}.partial"
-        subprocess.run([compiler, "-static", "-Os", "-Wall", "-Werror", "-s", "-o", scratch, source], check=True)
-        scratch.rename(target)
+        with tempfile.TemporaryDirectory(dir=workdir) as scratch:
+            made = Path(scratch, source.stem)
+            subprocess.run([compiler, "-static", "-Os", "-Wall", "-Werror", "-s", "-o", made, source], check=True)
+            made.rename(target)
     return target
 
 
@@ -182,10 +209,14 @@ def _escape(match: re.Match[bytes]) -> bytes:
 def _build(config: BuildConfig, place: Path, file: str, *options: str) -> Path:
     """Build an image besides those of the configured build, with its cache; the first call does."""
     checkout = Checkout(place / "source", place / "build", config.cache.directory)
-    aci = checkout.builddir / "bin" / file
-    if not aci.exists():
-        # In a copy: plain `make` in the source tree is to build what it was configured for.
-        copy_source(checkout.srcdir)
-        for outcome in (checkout.configure(*options), checkout.make()):
-            assert outcome.status == 0, outcome
+    aci, finished = checkout.builddir / "bin" / file, place / "finished"
+    if not finished.exists():
+        place.mkdir(exist_ok=True)
+        with alone(place.parent, f"build-{place.name}"):
+            if not finished.exists():
+                # In a copy: plain `make` in the source tree is to build what it was configured for.
+                copy_source(checkout.srcdir)
+                for outcome in (checkout.configure(*options), checkout.make()):
+                    assert outcome.status == 0, outcome
+                finished.touch()
     return aci

@@ -32,12 +32,6 @@ class Variant:
         kind = (self.hypervisor, self.accel) if self.accel else ("container",)
         return "-".join((*kind, *((self.host,) if self.host else ())))
 
-    @property
-    def outer_host(self) -> Host | None:
-        """What the outer guest is where its tests cannot run on this machine."""
-        needs_kvm = self.accel == "kvm" and not kvm_works()
-        return self.host or (Host.PLAIN if needs_kvm else None)
-
 
 QEMU_TCG = Variant("qemu", "tcg")
 QEMU_KVM = Variant("qemu", "kvm")
@@ -47,6 +41,7 @@ CONTAINER_CGROUP2 = Variant("nspawn", "", Host.PLAIN)
 CONTAINER_SYSTEMD = Variant("nspawn", "", Host.SYSTEMD)
 QEMU_SYSTEMD = Variant("qemu", "kvm", Host.SYSTEMD)
 WITH_KVM = (QEMU_KVM, LKVM_KVM)
+EVERY = (QEMU_TCG, CONTAINER, CONTAINER_CGROUP2, CONTAINER_SYSTEMD, QEMU_KVM, LKVM_KVM, QEMU_SYSTEMD)
 
 
 def kvm_works() -> bool:
