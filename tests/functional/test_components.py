@@ -76,6 +76,7 @@ def test_a_prebuilt_kernel(configured: BuildConfig, tmp_path: Path) -> None:
     run_pod(builddir, "qemu-tcg", BUSY)
 
 
+@pytest.mark.everything  # compiles qemu
 def test_a_qemu_from_its_source(configured: BuildConfig, tmp_path: Path) -> None:
     """It is at most a third as large as the distribution's, and makes sockets and FIFOs for apps without its patch."""
     if not all(map(shutil.which, ("meson", "ninja"))):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -23,10 +24,32 @@ pytestmark = pytest.mark.slow
 EXAMPLES = "docs/examples/flavors"
 
 
-def build(configured: BuildConfig, root: Path, flavors: Sequence[str], *options: str) -> Path:
+def leave(examples: Path) -> None:
+    """Change nothing."""
+
+
+def without_kernel_options(examples: Path) -> None:
+    """Change the example that has them."""
+    path = examples / "fast/flavor.toml"
+    text, count = re.subn(r"^\[kernel\]\n(?:.+\n)+", "", path.read_text(), flags=re.MULTILINE)
+    assert count == 1
+    path.write_text(text)
+
+
+CHANGES = {"prebuilt": without_kernel_options, "build": leave}
+
+
+def build(
+    configured: BuildConfig,
+    root: Path,
+    flavors: Sequence[str],
+    *options: str,
+    change: Callable[[Path], None] = leave,
+) -> Path:
     """Build flavors of the examples and of `root/mine` for qemu; returns the build directory."""
     srcdir = root / "source"
     copy_source(srcdir)
+    change(srcdir / EXAMPLES)
     (root / "mine").mkdir(exist_ok=True)
     checkout = Checkout(srcdir, root / "build", configured.cache.directory)
     answer = checkout.configure(
@@ -52,14 +75,18 @@ def image_of(builddir: Path, file: str) -> Image:
     return Image(tree, "qemu", "tcg")
 
 
-@pytest.fixture(scope="module")
-def built(configured: BuildConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A build of the two examples that have packages and units, and of a skeleton."""
+@pytest.fixture(scope="module", params=["prebuilt", pytest.param("build", marks=pytest.mark.everything)])
+def built(request: pytest.FixtureRequest, configured: BuildConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A build of the two examples that have packages and units, and of a skeleton, with kernels of each kind.
+
+    With a prebuilt one, the flavor of the fastest start is what it is but for the options of its kernel.
+    """
     root = tmp_path_factory.mktemp("flavors")
     (root / "mine").mkdir()
     python = configured.builddir / "venv/bin/python"
     subprocess.run([python, "-m", "builder", "flavor", "new", "plain", "--in", root / "mine"], check=True)
-    return build(configured, root, ["plain", "memory-log", "fast"])
+    kernel = f"--with-stage1-kernel={request.param}"
+    return build(configured, root, ["plain", "memory-log", "fast"], kernel, change=CHANGES[request.param])
 
 
 def test_a_skeleton_is_the_flavor_that_it_extends(built: Path, pod_of: PodMaker) -> None:
@@ -103,15 +130,11 @@ def test_a_network_that_the_flavor_does_not_have(built: Path, pod_of: PodMaker) 
 def test_kernels_for_tracing_programs(configured: BuildConfig, workdir: Path, tmp_path: Path) -> None:
     if not shutil.which("pahole"):
         pytest.skip("pahole is missing (dwarves)")
-    every = bool(os.environ.get("MKSTAGE1_EVERY_VARIANT"))
-    versions = ("6.1", "6.12") if every else ("6.1",)
-    options = () if every else ("--with-stage1-kernel-version=6.1",)
-    builddir = build(configured, tmp_path, ["tracing"], *options)
+    builddir = build(configured, tmp_path, ["tracing"])
     probe = compile_probe(workdir, PROBE_SOURCE.with_name("tracing.c"))
     pods = partial(make_pod, data=tmp_path, probe=probe, overlay=os.geteuid() == 0)
-    for version in versions:
-        file = f"stage1-tracing-linux-{version}.aci" if every else "stage1-tracing.aci"
-        with pods(image_of(builddir, file), [App("one", ("/bin/probe",))]) as pod:
+    for version in ("6.1", "6.12"):
+        with pods(image_of(builddir, f"stage1-tracing-linux-{version}.aci"), [App("one", ("/bin/probe",))]) as pod:
             outcome = pod.run("--net=none", "--disable-seccomp", "--disable-capabilities-restriction")
             kernel, *others = app_lines(outcome.lines(), "one")
             assert (outcome.status, others) == (0, ["types eb9f", "attached"]), outcome
