@@ -19,7 +19,6 @@ from tests.functional.support.builds import Checkout, copy_source, digests, opti
 
 pytestmark = pytest.mark.slow
 
-KILLS = 6
 SEED = 1831
 
 MakeCheckout = Callable[[str], Checkout]
@@ -72,12 +71,13 @@ def test_two_places_one_image(config: BuildConfig, checkout: MakeCheckout) -> No
     assert other.images() == digests(config.bindir_out)
 
 
-def test_a_killed_build_resumes(config: BuildConfig, checkout: MakeCheckout) -> None:
+@pytest.mark.parametrize("kills", [2, pytest.param(6, marks=pytest.mark.everything)])
+def test_a_killed_build_resumes(config: BuildConfig, checkout: MakeCheckout, kills: int) -> None:
     victim = checkout("victim")
     seed_cache(config.cache.directory, victim.cache_dir)
     assert victim.configure(*options_of(config)).status == 0
     moments = random.Random(SEED)
-    for _ in range(KILLS):
+    for _ in range(kills):
         with victim.start() as running:
             time.sleep(moments.uniform(0.2, 6))
             os.killpg(running.pid, signal.SIGKILL)

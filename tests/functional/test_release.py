@@ -272,11 +272,20 @@ def test_killed_and_made_again(release: Path, project: Project, tmp_path: Path) 
             assert path.read_bytes() == again.read_bytes(), path.name
 
 
-def test_a_key_from_a_file_with_a_passphrase(project: Project, tmp_path: Path) -> None:
-    """As a job of CI has it: two files, and no home."""
+def test_a_key_from_a_file_for_one_that_was_revoked(release: Path, project: Project, tmp_path: Path) -> None:
+    """As a job of CI has it: two files, and no home.
+
+    Both keys are published for as long as releases of both are of use; a revoked one is not taken.
+    """
     with scratch_home() as home:
-        fingerprint = make_key(home, "CI <ci@example.com>", passphrase="open sesame")
+        fingerprint = make_key(home, "CI <release@example.com>", passphrase="open sesame")
         secret = gpg(home, "--armor", "--passphrase", "open sesame", "--export-secret-keys", fingerprint)
+        gpg(home, "--import", stdin=(release / "pubkeys.gpg").read_text())
+        # Its owner has kept it.
+        certificate = (project.home / "openpgp-revocs.d" / f"{project.fingerprint}.rev").read_text()
+        gpg(home, "--import", stdin=certificate.replace(":-----BEGIN", "-----BEGIN"))
+        revoked = tmp_path / "revoked.asc"
+        revoked.write_text(gpg(home, "--armor", "--export"))
     key, passphrase = tmp_path / "key.asc", tmp_path / "passphrase"
     key.write_text(secret)
     passphrase.write_text("open says me\n")
@@ -289,13 +298,23 @@ def test_a_key_from_a_file_with_a_passphrase(project: Project, tmp_path: Path) -
     refused = project.run(*words, empty, status=1)
     assert "has none of these images" in refused.stderr and "build v" not in refused.stdout
     passphrase.write_text("open sesame\n")
-    project.run(*words)
+    project.run(*words, f"--keys={release / 'pubkeys.gpg'}", f"--previous={release}")
     assert "development key" in project.run("release", f"--output={tmp_path / 'other'}", status=1).stderr
-    verified = project.run("release", "verify", f"--fingerprint={fingerprint}", str(tmp_path / f"out/v{VERSION}"))
-    assert "CI <ci@example.com>" in verified.stdout
+    made = tmp_path / f"out/v{VERSION}"
+    verified = project.run("release", "verify", f"--fingerprint={fingerprint}", str(made))
+    assert "CI <release@example.com>" in verified.stdout
+    both = made / "pubkeys.gpg"
+    assert both.read_text().count("-----BEGIN") == 1
+    assert "## What changed in" in (made / "RELEASE-NOTES.md").read_text()
+    trusted = (f"--fingerprint={project.fingerprint}", f"--fingerprint={fingerprint}")
+    for folder in (release, made):
+        assert "FAILED" not in project.run("release", "verify", *trusted, f"--keys={both}", str(folder)).stdout
+    outcome = project.run("release", "verify", *trusted, f"--keys={revoked}", str(release), status=1)
+    assert "the signing key was revoked" in outcome.stdout
 
 
-def test_a_key_on_a_smart_card(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("asked", [False, pytest.param(True, marks=pytest.mark.everything)], ids=["file", "asked"])
+def test_a_key_on_a_smart_card(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: bool) -> None:
     """Its secret half is in the card alone. The PIN is asked for by a program of the user's, or is in a file."""
     with scratch_home() as maker, scratch_home() as home:
         fingerprint = make_key(maker, "Card <card@example.com>")
@@ -316,40 +335,14 @@ def test_a_key_on_a_smart_card(project: Project, tmp_path: Path, monkeypatch: py
             assert "Bad PIN" in refused.stderr and (card.signatures, card.wrong_pins) == (0, 1)
             assert "build v" not in refused.stdout
             pin.write_text(f"{PIN}\n")
-            project.run("release", f"--output={tmp_path / 'out'}", f"--passphrase-file={pin}")
-            answers_pin(home, PIN)
-            project.run("release", f"--output={tmp_path / 'again'}")
+            words = [f"--passphrase-file={pin}"]
+            if asked:
+                words = []
+                answers_pin(home, PIN)
+            project.run("release", f"--output={tmp_path / 'out'}", *words)
         refused = project.run("release", f"--output={tmp_path / 'third'}", status=1)
         assert "gpg cannot sign" in refused.stderr
-    # Images, programs, sums and provenance of two releases, and the trial before each.
-    assert card.signatures == 2 * (8 + 1)
-    for name in ("out", "again"):
-        folder = tmp_path / name / f"v{VERSION}"
-        assert "FAILED" not in project.run("release", "verify", f"--fingerprint={fingerprint}", str(folder)).stdout
-
-
-def test_a_key_that_was_replaced_and_revoked(release: Path, project: Project, tmp_path: Path) -> None:
-    """Both keys are published for as long as releases of both are of use; a revoked one is not taken."""
-    with scratch_home() as home:
-        fingerprint = make_key(home, "New <release@example.com>")
-        secret = gpg(home, "--armor", "--export-secret-keys", fingerprint)
-        gpg(home, "--import", stdin=(release / "pubkeys.gpg").read_text())
-        # Its owner has kept it.
-        certificate = (project.home / "openpgp-revocs.d" / f"{project.fingerprint}.rev").read_text()
-        gpg(home, "--import", stdin=certificate.replace(":-----BEGIN", "-----BEGIN"))
-        revoked = tmp_path / "revoked.asc"
-        revoked.write_text(gpg(home, "--armor", "--export"))
-    (tmp_path / "new.asc").write_text(secret)
-    outcome = project.checkout.configure(*OPTIONS, "--locked")
-    assert outcome.status == 0, outcome
-    output = tmp_path / "out"
-    keys = (f"--key-file={tmp_path / 'new.asc'}", f"--keys={release / 'pubkeys.gpg'}", f"--previous={release}")
-    project.run("release", f"--output={output}", *keys)
-    both = output / f"v{VERSION}/pubkeys.gpg"
-    assert both.read_text().count("-----BEGIN") == 1
-    assert "## What changed in" in both.with_name("RELEASE-NOTES.md").read_text()
-    trusted = (f"--fingerprint={project.fingerprint}", f"--fingerprint={fingerprint}")
-    for folder in (release, both.parent):
-        assert "FAILED" not in project.run("release", "verify", *trusted, f"--keys={both}", str(folder)).stdout
-    outcome = project.run("release", "verify", *trusted, f"--keys={revoked}", str(release), status=1)
-    assert "the signing key was revoked" in outcome.stdout
+    # Images, programs, sums and provenance of the release, and the trial before it.
+    assert card.signatures == 8 + 1
+    folder = tmp_path / f"out/v{VERSION}"
+    assert "FAILED" not in project.run("release", "verify", f"--fingerprint={fingerprint}", str(folder)).stdout
