@@ -49,6 +49,8 @@ def is_checked(item: pytest.Item) -> bool:
     name = _variant_name(item)
     mark = item.get_closest_marker("checked_on")
     names = mark.args if mark is not None else WITHOUT_KVM
+    if variant_of(item) is not None and not set(names) <= set(map(str, variants.EVERY)):
+        raise pytest.UsageError(f"{item.nodeid}: {', '.join(names)}: not all of these are variants")
     if name is None or name in names:
         return True
     return str(variants.QEMU_TCG) in names and variant_of(item) in variants.WITH_KVM and variants.kvm_works()
