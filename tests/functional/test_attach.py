@@ -163,6 +163,12 @@ def test_terminal(image: Image, pod_of: PodMaker) -> None:
             with attach(pod, "shell", "--action=custom-attach", "--tty-in=true", "--tty-out=true") as typing:
                 assert typing.pid
             with Typed(pod, "shell", "--action=custom-attach", "--tty-in=true", "--tty-out=true") as session_of_pipes:
+                until = time.monotonic() + TIMEOUT
+                while "watched\r\n" not in watching.stdout:
+                    # It may not have come to the app yet.
+                    assert time.monotonic() < until, watching.stdout
+                    session_of_pipes.type("echo wa'tched'\n")
+                    time.sleep(0.2)
                 session_of_pipes.type("echo a'gain'; exit 5\n")
                 watching.wait_for("again\r\n")
                 assert session_of_pipes.process.wait(TIMEOUT) == 0

@@ -17,6 +17,7 @@ import pytest
 from builder.model.config import BuildConfig
 from tests.functional.support import selection
 from tests.functional.support.builds import SRCDIR, Checkout, copy_source
+from tests.functional.support.selection import Tests
 
 pytestmark = pytest.mark.slow
 
@@ -46,12 +47,12 @@ def build(configured: BuildConfig, root: Path, hypervisor: str, options: Sequenc
     return checkout.builddir
 
 
-def run_pod(builddir: Path, variant: str, *tests: str) -> None:
+def run_pod(builddir: Path, variant: str, *tests: str, chosen: Tests = Tests.ALL) -> None:
     """Run the tests of a pod with the image of a build directory; in the outer guest where KVM does not work here."""
     answer = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", POD, *tests, "-k", variant],
         cwd=SRCDIR,
-        env=os.environ | {"MKSTAGE1_BUILDDIR": str(builddir), selection.VARIABLE: selection.Tests.ALL},
+        env=os.environ | {"MKSTAGE1_BUILDDIR": str(builddir), selection.VARIABLE: chosen},
         capture_output=True,
         text=True,
     )
@@ -70,10 +71,11 @@ def inspect(builddir: Path) -> str:
     ).stdout
 
 
-def test_a_prebuilt_kernel(configured: BuildConfig, tmp_path: Path) -> None:
+@pytest.mark.parametrize("chosen", [Tests.CHECK, pytest.param(Tests.ALL, marks=pytest.mark.everything)])
+def test_a_prebuilt_kernel(configured: BuildConfig, tmp_path: Path, chosen: Tests) -> None:
     builddir = build(configured, tmp_path, "qemu", PREBUILT)
     assert re.search(r"^kernel_image: Linux \d+\.\d+\.\d+-\d+-amd64, vmlinux", inspect(builddir), re.MULTILINE)
-    run_pod(builddir, "qemu-tcg", BUSY)
+    run_pod(builddir, "qemu-tcg", BUSY, chosen=chosen)
 
 
 @pytest.mark.everything  # compiles qemu

@@ -10,7 +10,10 @@ from xdist.scheduler import LoadScopeScheduling
 
 from tests.functional.support import selection, variants
 
-LONG = ("outer guest", "test_release.py", "test_every_flavor.py", "test_build.py", "test_components.py")
+LONG = (
+    *("outer guest", "test_release.py", "test_scaling.py", "test_flavors.py", "test_components.py", "test_build.py"),
+    *("test_architectures.py", "test_every_flavor.py", "test_remote_cache.py", "test_ci_templates.py"),
+)
 """Beginnings of the groups to begin with: who gets them last is alone in the end."""
 
 _VARIANTS = {str(variant): variant for variant in variants.EVERY}
