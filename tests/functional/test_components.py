@@ -17,7 +17,7 @@ import pytest
 from builder.model.config import BuildConfig
 from tests.functional.support import selection
 from tests.functional.support.builds import SRCDIR, Checkout, copy_source
-from tests.functional.support.selection import Tests
+from tests.functional.support.selection import Selection
 
 pytestmark = pytest.mark.slow
 
@@ -47,7 +47,7 @@ def build(configured: BuildConfig, root: Path, hypervisor: str, options: Sequenc
     return checkout.builddir
 
 
-def run_pod(builddir: Path, variant: str, *tests: str, chosen: Tests = Tests.ALL) -> None:
+def run_pod(builddir: Path, variant: str, *tests: str, chosen: Selection = Selection.ALL) -> None:
     """Run the tests of a pod with the image of a build directory; in the outer guest where KVM does not work here."""
     answer = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", POD, *tests, "-k", variant],
@@ -71,8 +71,8 @@ def inspect(builddir: Path) -> str:
     ).stdout
 
 
-@pytest.mark.parametrize("chosen", [Tests.CHECK, pytest.param(Tests.ALL, marks=pytest.mark.everything)])
-def test_a_prebuilt_kernel(configured: BuildConfig, tmp_path: Path, chosen: Tests) -> None:
+@pytest.mark.parametrize("chosen", [Selection.CHECK, pytest.param(Selection.ALL, marks=pytest.mark.everything)])
+def test_a_prebuilt_kernel(configured: BuildConfig, tmp_path: Path, chosen: Selection) -> None:
     builddir = build(configured, tmp_path, "qemu", PREBUILT)
     assert re.search(r"^kernel_image: Linux \d+\.\d+\.\d+-\d+-amd64, vmlinux", inspect(builddir), re.MULTILINE)
     run_pod(builddir, "qemu-tcg", BUSY, chosen=chosen)

@@ -21,7 +21,7 @@ checked_with_kvm = pytest.mark.checked_on(*WITHOUT_KVM, *map(str, variants.WITH_
 VARIABLE = "MKSTAGE1_TESTS"
 
 
-class Tests(StrEnum):
+class Selection(StrEnum):
     """What is run."""
 
     CHECK = "check"
@@ -29,13 +29,13 @@ class Tests(StrEnum):
     ALL = "all"
 
 
-def chosen() -> Tests:
+def chosen() -> Selection:
     """What this session runs. Raises `pytest.UsageError` for a word that says nothing."""
-    word = os.environ.get(VARIABLE) or Tests.CHECK
+    word = os.environ.get(VARIABLE) or Selection.CHECK
     try:
-        return Tests(word)
+        return Selection(word)
     except ValueError:
-        raise pytest.UsageError(f"{VARIABLE}={word}: expected one of {', '.join(Tests)}") from None
+        raise pytest.UsageError(f"{VARIABLE}={word}: expected one of {', '.join(Selection)}") from None
 
 
 def is_checked(item: pytest.Item) -> bool:
@@ -64,7 +64,7 @@ def outer_host(variant: Variant | None) -> Host | None:
     if variant is None:
         return None
     needs_kvm = variant.accel == "kvm" and not variants.kvm_works()
-    with_kvm = Host.SYSTEMD if chosen() is Tests.CHECK else Host.PLAIN
+    with_kvm = Host.SYSTEMD if chosen() is Selection.CHECK else Host.PLAIN
     return variant.host or (with_kvm if needs_kvm else None)
 
 
@@ -72,9 +72,9 @@ def unwanted() -> Callable[[pytest.Item], bool]:
     """Tells which tests are left out of this session."""
     tests = chosen()
     return {
-        Tests.CHECK: lambda item: not is_checked(item),
-        Tests.REST: is_checked,
-        Tests.ALL: lambda item: False,
+        Selection.CHECK: lambda item: not is_checked(item),
+        Selection.REST: is_checked,
+        Selection.ALL: lambda item: False,
     }[tests]
 
 
