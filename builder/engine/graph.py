@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Protocol
 
 from builder.model.architecture import Architecture
 from builder.model.config import BuildConfig
+from builder.model.config_view import UndeclaredInputError, view
 from common.errors import UserError
 from common.progress import Json, Progress
 
@@ -84,7 +85,8 @@ def step_name(task: str, machine: Architecture | None) -> str:
     return f"{task}-{machine.name}" if machine is not None and machine.is_foreign else task
 
 
-class StepContext(Protocol):
+@dataclass
+class StepContext(ABC):
     """What a running step is given."""
 
     config: BuildConfig
@@ -102,12 +104,20 @@ class StepContext(Protocol):
     """File with everything that the step's programs print."""
     epoch: int
     """Seconds since 1970 for every time stamp that ends up in an output (SOURCE_DATE_EPOCH)."""
+    facts: dict[str, Json] = field(default_factory=dict, kw_only=True)
+    """What the step has recorded."""
+
+    def __post_init__(self) -> None:
+        self.config = view(self.config, self.step.reads, self.step.name)
 
     @property
     def machine(self) -> Architecture:
         """The architecture that the output is for. Raises an error where the step does not read `MACHINE`."""
-        ...
+        if MACHINE not in self.step.reads or self.step.machine is None:
+            raise UndeclaredInputError(f"step {self.step.name} reads its architecture and does not declare it")
+        return self.step.machine
 
+    @abstractmethod
     def execute(
         self,
         argv: list[str | Path],
@@ -118,20 +128,22 @@ class StepContext(Protocol):
         check: bool = True,
     ) -> str:
         """`process.run` with its output in the log, shown as the verbosity asks."""
-        ...
 
+    @abstractmethod
     def progress(self, total: int | None, unit: str) -> AbstractContextManager[Progress]:
         """A progress bar under the step's label. `unit` is "B" for bytes (shown with prefixes) or a plural noun."""
-        ...
 
+    @abstractmethod
     def detail(self, text: str) -> None:
         """A line about a smaller step inside this one, shown from V=2 on and kept in the log."""
 
+    @abstractmethod
     def notice(self, text: str) -> None:
         """A line that people should see at V=1: a patch that is already in, a fallback taken."""
 
     def record(self, key: str, value: Json) -> None:
         """Put a fact about what was built (a version, a count) into build.json. Kept with the cache entry."""
+        self.facts[key] = value
 
 
 @dataclass(frozen=True)

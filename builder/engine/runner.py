@@ -20,14 +20,12 @@ from typing import TYPE_CHECKING, TextIO
 
 from builder.engine.console import Console, Verbosity
 from builder.engine.fingerprint import Fingerprint
-from builder.engine.graph import MACHINE, Scope, Step
+from builder.engine.graph import Scope, Step, StepContext
 from builder.engine.store import Entry, Store, make_record, remove
-from builder.model.architecture import Architecture
 from builder.model.config import BuildConfig
-from builder.model.config_view import UndeclaredInputError, view
 from common.errors import UserError
 from common.process import CommandError, run
-from common.progress import Json, Progress
+from common.progress import Progress
 
 if TYPE_CHECKING:
     from builder.engine.remote_store import RemoteCache
@@ -119,30 +117,15 @@ class Waiter:
 
 
 @dataclass
-class _Context:
-    """The `StepContext` of a step that runs."""
+class _Context(StepContext):
+    """The context of a step of a build."""
 
-    config: BuildConfig
-    step: Step
-    output: Path
-    scratch: Path
-    inputs: Mapping[str, Path]
-    jobs: int
-    log: Path
-    epoch: int
     console: Console
     stopper: Stopper
     lock: int
     """File descriptor that programs inherit, so that the entry stays locked as long as they live."""
     stream: TextIO
-    facts: dict[str, Json] = field(default_factory=dict)
     cpu_seconds: float = 0.0
-
-    @property
-    def machine(self) -> Architecture:
-        if MACHINE not in self.step.reads or self.step.machine is None:
-            raise UndeclaredInputError(f"step {self.step.name} reads its architecture and does not declare it")
-        return self.step.machine
 
     def started(self, process: subprocess.Popen[str]) -> None:
         self.stopper.add(process)
@@ -196,9 +179,6 @@ class _Context:
         self.stream.write(f"{text}\n")
         self.console.step(self.step.label, text, level=level)
 
-    def record(self, key: str, value: Json) -> None:
-        self.facts[key] = value
-
 
 def make_entry(
     build: Build, step: Step, fingerprint: Fingerprint, inputs: Mapping[str, Path], jobs: int
@@ -247,7 +227,7 @@ def _run(
         started, cpu_started = time.monotonic(), time.thread_time()
         with log.open("w", buffering=1, errors="surrogateescape") as stream:
             context = _Context(
-                view(build.config, step.reads, step.name),
+                build.config,
                 step,
                 partial / "output",
                 scratch,

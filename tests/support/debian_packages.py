@@ -6,19 +6,17 @@ import contextlib
 import hashlib
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from builder.engine.graph import MACHINE, Step
-from builder.model.architecture import Architecture
+from builder.engine.graph import Step
 from builder.model.config import BuildConfig
-from builder.model.config_view import view
-from common import process
-from common.progress import Json
+from common.progress import Progress
 from tests.support.openpgp import gpg
+from tests.support.step_context import PlainContext
 
 
 def need_debian_tools() -> None:
@@ -93,73 +91,29 @@ def publish(root: Path, debs: list[Path], home: Path, *, suite: str = "bookworm"
     gpg(home, "--export", "--output", str(root.with_suffix(".gpg")))
 
 
-class _Progress:
-    def __init__(self) -> None:
-        self.done = 0
+class Context(PlainContext):
+    """As the plain one; a progress bar has to come to its end."""
 
-    def advance(self, count: int = 1) -> None:
-        self.done += count
-
-    def grow(self, total: int) -> None:
-        pass
-
-
-@dataclass
-class Context:
-    """What a step is given, without anything around it."""
-
-    config: BuildConfig
-    step: Step
-    output: Path
-    scratch: Path
-    inputs: Mapping[str, Path]
-    log: Path
-    jobs: int = 1
-    epoch: int = 1767225600
-    notices: list[str] = field(default_factory=list)
-    facts: dict[str, Json] = field(default_factory=dict)
-    progressed: int = 0
-
-    @property
-    def machine(self) -> Architecture:
-        assert MACHINE in self.step.reads and self.step.machine is not None
-        return self.step.machine
-
-    def execute(
-        self,
-        argv: list[str | Path],
-        *,
-        cwd: Path | None = None,
-        env: Mapping[str, str] | None = None,
-        on_line: Callable[[str], None] | None = None,
-        check: bool = True,
-    ) -> str:
-        return process.run(argv, cwd=cwd, env=env, on_line=on_line, check=check)
+    progressed = 0
 
     @contextlib.contextmanager
-    def progress(self, total: int | None, unit: str) -> Iterator[_Progress]:
-        bar = _Progress()
-        yield bar
-        assert total == bar.done
-        self.progressed += bar.done
+    def progress(self, total: int | None, unit: str) -> Iterator[Progress]:
+        with super().progress(total, unit) as bar:
+            yield bar
+        assert total == self.bars[-1].done
+        self.progressed += self.bars[-1].done
 
     def detail(self, text: str) -> None:
         pass
 
-    def notice(self, text: str) -> None:
-        self.notices.append(text)
-
-    def record(self, key: str, value: Json) -> None:
-        self.facts[key] = value
-
 
 def run_step(step: Step, config: BuildConfig, root: Path) -> Context:
     """Run a step into `root/<name>`, with its needs from there too."""
-    output, scratch = root / step.name, root / f"{step.name}.scratch"
-    for directory in (output, scratch):
-        shutil.rmtree(directory, ignore_errors=True)
-        directory.mkdir(parents=True)
-    inputs = {name: root / name for name in step.needs}
-    context = Context(view(config, step.reads, step.name), step, output, scratch, inputs, root / "log")
+    place = root / f"{step.name}.step"
+    shutil.rmtree(place, ignore_errors=True)
+    context = Context(place, config, step, {name: root / name for name in step.needs}, jobs=1)
     step.run(context)
+    shutil.rmtree(root / step.name, ignore_errors=True)
+    context.output.rename(root / step.name)
+    context.output = root / step.name
     return context

@@ -9,7 +9,7 @@ import pytest
 from elftools.elf.elffile import ELFFile
 
 from builder.components import guest
-from tests.unit.builder.stepping import PlainContext
+from tests.support.step_context import PlainContext
 from tests.unit.builder.synthetic import PROJECT, machine_of, make_config
 
 

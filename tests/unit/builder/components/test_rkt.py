@@ -12,7 +12,7 @@ import pytest
 from builder.components import rkt
 from common.errors import UserError
 from common.version import VERSION
-from tests.unit.builder.stepping import PlainContext
+from tests.support.step_context import PlainContext
 from tests.unit.builder.synthetic import altered, make_config
 
 ROOT = Path(__file__).parents[4]

@@ -9,7 +9,7 @@ import pytest
 from builder.model.mirrors import Mirror, first_good, parse, places
 from builder.sources.tree import place
 from common.errors import UserError
-from tests.unit.builder.stepping import NO_STEP, PlainContext
+from tests.support.step_context import NO_STEP, PlainContext
 from tests.unit.builder.synthetic import make_config
 
 ONE, TWO = Mirror("https://a/", "https://b/x/"), Mirror("https://a/pub/", "https://c/")

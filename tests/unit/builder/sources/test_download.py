@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from builder.sources.download import FetchError, fetch
-from tests.unit.builder.stepping import NO_STEP, PlainContext
+from tests.support.step_context import NO_STEP, PlainContext
 from tests.unit.builder.synthetic import make_config
 
 DATA = bytes(range(256)) * 3000

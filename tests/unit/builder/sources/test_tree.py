@@ -10,7 +10,7 @@ import pytest
 
 from builder.sources.tree import SourceKind, apply_patches, classify, place
 from common.errors import UserError
-from tests.unit.builder.stepping import NO_STEP, PlainContext
+from tests.support.step_context import NO_STEP, PlainContext
 from tests.unit.builder.synthetic import make_config
 
 FILES = {"Makefile": "all:\n", "src/main.c": "one\ntwo\nthree\nfour\nfive\n"}

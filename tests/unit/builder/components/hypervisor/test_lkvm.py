@@ -10,9 +10,9 @@ from builder.components.hypervisor import lkvm
 from builder.model.architecture_files import load_architecture
 from builder.model.config import BuildConfig
 from common.errors import UserError
+from tests.support.step_context import PlainContext
 from tests.unit.builder.programs import STOCK, make_lkvm
 from tests.unit.builder.sources.test_tree import git
-from tests.unit.builder.stepping import PlainContext
 from tests.unit.builder.synthetic import PROJECT, machine_of, make_config
 
 MAKEFILE = """\

@@ -12,8 +12,8 @@ from builder.components.userland.selection import read_lines
 from builder.model.architecture_files import load_architecture
 from builder.model.config import Provision
 from common.errors import UserError
+from tests.support.step_context import Bar, PlainContext
 from tests.unit.builder.flavors import flavor_of
-from tests.unit.builder.stepping import Bar, PlainContext
 from tests.unit.builder.synthetic import altered, machine_of, make_config
 
 PROJECT = Path(__file__).parents[5]

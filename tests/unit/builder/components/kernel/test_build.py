@@ -20,8 +20,8 @@ from builder.components.kernel.spec import specs_of
 from builder.engine.graph import Step
 from builder.model.config import BuildConfig
 from common.errors import UserError
+from tests.support.step_context import PlainContext
 from tests.unit.builder.flavors import flavor_of
-from tests.unit.builder.stepping import PlainContext
 from tests.unit.builder.synthetic import machine_of, make_config
 
 KCONFIG = "config NET\nconfig OVERLAY_FS\nconfig NEEDY\nconfig AUTOFS_FS\nconfig NR_CPUS\nconfig DEBUG_INFO_BTF\n"

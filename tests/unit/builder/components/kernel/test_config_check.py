@@ -11,7 +11,7 @@ from builder.components.kernel.config_check import Explanation
 from builder.model.kernel_fragments import Names, Setting, read, translate
 from builder.sources.tree import place
 from common.errors import UserError
-from tests.unit.builder.stepping import NO_STEP, PlainContext
+from tests.support.step_context import NO_STEP, PlainContext
 from tests.unit.builder.synthetic import PROJECT, make_config
 
 CONFIG = """\

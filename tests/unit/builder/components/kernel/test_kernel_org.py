@@ -13,7 +13,7 @@ import pytest
 from builder.components.kernel import kernel_org
 from common.errors import UserError
 from tests.support.openpgp import detach, export, gpg, make_key, need_gpg, scratch_home
-from tests.unit.builder.stepping import NO_STEP, PlainContext
+from tests.support.step_context import NO_STEP, PlainContext
 from tests.unit.builder.synthetic import PROJECT, make_config
 
 PLAIN = b"a tar archive, as far as this goes\n" * 100

@@ -15,8 +15,8 @@ from builder.debian.package_steps import KERNEL_STEP, save_packages
 from builder.model.config import BuildConfig, Provision
 from common.errors import UserError
 from tests.support.debian_packages import make_deb, need_debian_tools
+from tests.support.step_context import PlainContext
 from tests.unit.builder.components.kernel.modules import RELEASE, make_module
-from tests.unit.builder.stepping import PlainContext
 from tests.unit.builder.synthetic import PROJECT, machine_of, make_config
 
 PACKAGE = f"linux-image-{RELEASE}"

@@ -12,8 +12,8 @@ from builder.components.userland import collect_steps, pxe
 from common.errors import UserError
 from tests.functional.support.pxe import compress, pack
 from tests.support.openpgp import detach, export, make_key, need_gpg, scratch_home
+from tests.support.step_context import PlainContext
 from tests.unit.builder.flavors import flavor_of
-from tests.unit.builder.stepping import PlainContext
 from tests.unit.builder.synthetic import machine_of, make_config
 
 pytestmark = pytest.mark.skipif(

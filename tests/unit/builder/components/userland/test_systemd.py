@@ -10,7 +10,7 @@ from builder.components.userland import systemd
 from builder.components.userland.systemd import option_settings, wanted_options
 from common.errors import UserError
 from common.progress import Json
-from tests.unit.builder.stepping import PlainContext
+from tests.support.step_context import PlainContext
 from tests.unit.builder.synthetic import altered, machine_of, make_config
 
 PROJECT = Path(__file__).parents[5]

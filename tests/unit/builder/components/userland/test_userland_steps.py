@@ -12,8 +12,8 @@ from builder.debian.apt import Package
 from builder.debian.deb import PackageTree
 from builder.debian.package_steps import USERLAND_STEP, save_packages
 from common.errors import UserError
+from tests.support.step_context import PlainContext
 from tests.unit.builder.flavors import flavor_of
-from tests.unit.builder.stepping import PlainContext
 from tests.unit.builder.synthetic import machine_of, make_config
 
 LIBRARY = "usr/lib/x86_64-linux-gnu/libx.so.1"

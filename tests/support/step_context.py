@@ -6,12 +6,10 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from builder.engine.graph import MACHINE, Step
-from builder.model.architecture import Architecture
+from builder.engine.graph import Step, StepContext
 from builder.model.config import BuildConfig
-from builder.model.config_view import view
 from common import process
-from common.progress import Json, Progress
+from common.progress import Progress
 
 
 class Bar:
@@ -28,31 +26,20 @@ class Bar:
         self.total = total
 
 
-class PlainContext:
+class PlainContext(StepContext):
     """Runs programs for real, in directories below `root`."""
 
     def __init__(
         self, root: Path, config: BuildConfig, step: Step, inputs: Mapping[str, Path] | None = None, jobs: int = 2
     ) -> None:
-        self.config = view(config, step.reads, step.name)
+        super().__init__(
+            config, step, root / "output", root / "scratch", dict(inputs or {}), jobs, root / "log", 1767225600
+        )
         self.whole_config = config
-        self.step = step
-        self.output = root / "output"
-        self.scratch = root / "scratch"
-        self.inputs: Mapping[str, Path] = dict(inputs or {})
-        self.jobs = jobs
-        self.log = root / "log"
-        self.epoch = 1767225600
         self.notices: list[str] = []
-        self.facts: dict[str, Json] = {}
         self.bars: list[Bar] = []
         for folder in (self.output, self.scratch):
             folder.mkdir(parents=True, exist_ok=True)
-
-    @property
-    def machine(self) -> Architecture:
-        assert MACHINE in self.step.reads and self.step.machine is not None
-        return self.step.machine
 
     def execute(
         self,
@@ -78,9 +65,6 @@ class PlainContext:
 
     def notice(self, text: str) -> None:
         self.notices.append(text)
-
-    def record(self, key: str, value: Json) -> None:
-        self.facts[key] = value
 
 
 NO_STEP = Step("test", "TEST", "test", lambda _: None)
