@@ -6,7 +6,6 @@ import json
 import os
 import shlex
 import shutil
-import tempfile
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ import click
 from builder.model.flavor import Flavor, Flavors, check_name
 from builder.model.flavor_file import FLAVOR_FILE, SCHEMA, Items, Key, Type
 from common.errors import UserError
+from common.files import beside
 
 _SOURCE_ROOT = Path(__file__).resolve().parents[2]
 _WIDTH = 118
@@ -50,10 +50,10 @@ def new(name: str, extends: str, folder: str, flavors_path: str) -> None:
     if not target.parent.is_dir():
         raise UserError(f"{target.parent} is not a directory", hint="make it, or name another with --in")
     try:
-        temporary = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=target.parent))
-        (temporary / FLAVOR_FILE).write_text(skeleton(name, extends))
-        temporary.chmod(0o755)
-        temporary.rename(target)
+        with beside(target) as temporary:
+            temporary.mkdir()
+            (temporary / FLAVOR_FILE).write_text(skeleton(name, extends))
+            temporary.chmod(0o755)
     except OSError as error:
         raise UserError(f"{target} cannot be made: {error.strerror}", hint="name another place with --in") from error
     path = ":".join([*flavors_path.split(":"), str(target.parent)] if flavors_path else [str(target.parent)])

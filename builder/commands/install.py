@@ -12,6 +12,7 @@ from builder.commands.build_directory import builddir_option, config_of
 from builder.components import rkt
 from builder.model.config import BuildConfig
 from common.errors import UserError
+from common.files import beside
 
 
 @click.command()
@@ -33,14 +34,10 @@ def install_products(config: BuildConfig, destdir: Path | None = None) -> list[P
     installed = []
     for source, target in products(config, destdir):
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        try:
+        with beside(target) as temporary:
             shutil.copyfile(source, temporary, follow_symlinks=False)
             if not temporary.is_symlink():
                 temporary.chmod(0o755 if source.name == rkt.PROGRAM else 0o644)
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
         installed.append(target)
     return installed
 

@@ -20,6 +20,7 @@ from typing import Protocol
 from builder.debian.apt_sources import AptSource
 from common import process
 from common.errors import UserError
+from common.files import beside, write_atomically
 
 _PIN = """\
 Package: *
@@ -236,25 +237,18 @@ def check_file(path: Path, package: Package) -> bool:
 
 def place(source: Path, target: Path) -> None:
     """Put a file at `target` under that name at once: a hard link where that is possible, otherwise a copy."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        temporary.unlink(missing_ok=True)
+    with beside(target) as temporary:
         try:
             os.link(source, temporary)
         except OSError:
             shutil.copyfile(source, temporary)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _write(path: Path, text: str) -> None:
     """Write a file at once, unless it says the same already: another process may be reading it."""
     if path.is_file() and path.read_text() == text:
         return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text)
-    temporary.replace(path)
+    write_atomically(path, text)
 
 
 def _configuration(state: Path, architecture: str, acquire: str) -> str:

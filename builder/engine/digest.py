@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import UserError
-from common.files import file_digest
+from common.files import file_digest, write_atomically
 
 IGNORED = frozenset({"__pycache__", ".git"})
 """Directories that never count: what is in them changes without anybody's doing."""
@@ -128,6 +128,4 @@ class StatCache:
         """Write what this run asked for; forget the rest. Nothing is written where nothing changed."""
         if self._new == self._old:
             return
-        temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}.tmp")
-        temporary.write_text(json.dumps({"format": _FORMAT, "entries": self._new}, separators=(",", ":")))
-        temporary.replace(self._path)
+        write_atomically(self._path, json.dumps({"format": _FORMAT, "entries": self._new}, separators=(",", ":")))

@@ -12,6 +12,7 @@ from builder.engine.graph import Product
 from builder.engine.scheduler import Outcome
 from builder.engine.state import State
 from common.errors import UserError
+from common.files import beside
 
 
 def publish(bindir: Path, products: Iterable[Product], outcomes: Mapping[str, Outcome], state: State) -> list[str]:
@@ -51,9 +52,8 @@ def available(products: Iterable[Product], outcomes: Mapping[str, Outcome]) -> l
 def _put_link(target: Path, destination: str) -> bool:
     if target.is_symlink() and os.fspath(target.readlink()) == destination:
         return False
-    temporary = _temporary(target)
-    temporary.symlink_to(destination)
-    temporary.replace(target)
+    with beside(target) as temporary:
+        temporary.symlink_to(destination)
     return True
 
 
@@ -66,15 +66,12 @@ def _put_file(target: Path, product: Product, outcome: Outcome, state: State) ->
         raise ValueError(f"product {product.name}: step {product.step} made no file {product.file}")
     changed = target.is_symlink() or not target.is_file() or not filecmp.cmp(source, target, shallow=False)
     if changed:
-        temporary = _temporary(target)
         try:
-            shutil.copyfile(source, temporary)
-            temporary.chmod(0o755 if source.stat().st_mode & 0o100 else 0o644)
-            temporary.replace(target)
+            with beside(target) as temporary:
+                shutil.copyfile(source, temporary)
+                temporary.chmod(0o755 if source.stat().st_mode & 0o100 else 0o644)
         except OSError as error:
             raise UserError(f"cannot write {target}: {error.strerror}") from error
-        finally:
-            temporary.unlink(missing_ok=True)
     state.products[product.name] = [*origin, *_status(target)]
     return changed
 
@@ -85,9 +82,3 @@ def _status(target: Path) -> list[int]:
     except FileNotFoundError:
         return []
     return [status.st_size, status.st_mtime_ns, status.st_ino, status.st_mode]
-
-
-def _temporary(target: Path) -> Path:
-    path = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    path.unlink(missing_ok=True)
-    return path

@@ -7,20 +7,20 @@ import lzma
 import os
 import queue
 import tarfile
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, Any, Protocol
+from typing import IO, Protocol
 
 from builder.image.component_map import COMPONENTS_PATH, read_components, sizes_by_component
 from builder.image.layers import FILE_MODE, Kind, Node, merge
 from builder.model.config import Compression
 from common.aci.names import MANIFEST, ROOTFS, store_key
 from common.errors import UserError
+from common.files import open_beside
 from common.progress import Progress
 
 _CHUNK = 1 << 20
@@ -83,7 +83,7 @@ def write_aci(
     components = read_components(_components_map(nodes), str(target))
     progress.grow(sum(node.size for node in nodes))
     try:
-        with _replacing(target) as file:
+        with open_beside(target, mode=FILE_MODE) as file:
             tail = _Tail(file)
             with _compressor(compression, tail) as compressed:
                 image_id, tar_size = _write_tar(compressed, manifest, nodes, epoch, progress)
@@ -242,18 +242,3 @@ class _Xz:
     def write(self, data: bytes, /) -> int:
         self.sink(self.packer.compress(data))
         return len(data)
-
-
-@contextmanager
-def _replacing(target: Path) -> Iterator[IO[Any]]:
-    """A file beside `target` that takes its name, with mode 0644, once the block has ended well."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            os.fchmod(file.fileno(), FILE_MODE)
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -13,6 +13,7 @@ from typing import Any
 
 from builder.model.config import BuildConfig, Signer
 from common.errors import UserError
+from common.files import beside, write_atomically
 from common.gpg import borrowed_home, find_signer, full_fingerprint, open_gpg
 
 SIGNATURE_SUFFIX = ".asc"
@@ -106,15 +107,11 @@ def sign_with(target: Path, key: SigningKey, public_key: Path, passphrase_file: 
     path = target.with_name(target.name + SIGNATURE_SUFFIX)
     path.unlink(missing_ok=True)
     passphrase = _passphrase(passphrase_file)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with beside(path) as temporary:
         with borrowed_home(key.home) as home:
             _export(key, home, public_key)
             algorithm = _sign(key, home, target, temporary, passphrase)
         find_signer(target, temporary, public_key, {key.fingerprint})
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     warning = "" if algorithm in _READABLE else f"{path.name}: rkt 1.x cannot read signatures by a key of this kind"
     return Signature(path, key.fingerprint, key.user_id, key.development, public_key, warning)
 
@@ -135,17 +132,15 @@ def development_key(config: BuildConfig) -> SigningKey:
 
 def _make_development_key(home: Path) -> None:
     """Make the home under another name first: a build that is killed here leaves no half of a key behind."""
-    partial = home.with_name(f".{home.name}.partial")
-    for leftover in (partial, home):
-        shutil.rmtree(leftover, ignore_errors=True)
-    partial.mkdir()
-    partial.chmod(0o700)
-    with borrowed_home(partial) as reachable:
-        result = open_gpg(reachable).gen_key(_DEVELOPMENT_KEY)
-    if not result.fingerprint:
-        raise UserError(f"{home}: gpg cannot make a development key: {_reason(str(result.stderr))}")
-    (partial / _FINGERPRINT_FILE).write_text(f"{result.fingerprint}\n")
-    partial.rename(home)
+    shutil.rmtree(home, ignore_errors=True)
+    with beside(home, home.with_name(f".{home.name}.partial")) as partial:
+        partial.mkdir()
+        partial.chmod(0o700)
+        with borrowed_home(partial) as reachable:
+            result = open_gpg(reachable).gen_key(_DEVELOPMENT_KEY)
+        if not result.fingerprint:
+            raise UserError(f"{home}: gpg cannot make a development key: {_reason(str(result.stderr))}")
+        (partial / _FINGERPRINT_FILE).write_text(f"{result.fingerprint}\n")
 
 
 def named_key(home: Path, fingerprint: str) -> SigningKey:
@@ -188,12 +183,7 @@ def _export(key: SigningKey, home: Path, target: Path) -> None:
     armored = open_gpg(home).export_keys(key.fingerprint)
     if not armored:
         raise UserError(f"signing key {key.fingerprint}: gpg cannot export its public half from {key.home}")
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(armored)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(target, armored)
 
 
 def _sign(key: SigningKey, home: Path, target: Path, signature: Path, passphrase: str | None) -> str:

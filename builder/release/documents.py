@@ -22,6 +22,7 @@ from click.shell_completion import BashComplete
 
 from common.click_options import OptionalValue
 from common.errors import UserError
+from common.files import beside
 from common.version import VERSION
 
 MAN = "man"
@@ -159,16 +160,12 @@ def _completion(program: _Program) -> str:
 
 def _write(folder: Path, files: Mapping[str, str]) -> list[Path]:
     """Make the folder anew with these files."""
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    try:
+    with beside(folder) as temporary:
         for name, text in files.items():
             path = temporary / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return [folder / name for name in files]
 
 

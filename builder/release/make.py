@@ -27,6 +27,7 @@ from builder.release.preconditions import Tagged, check
 from builder.release.twice import Built, build_twice
 from builder.release.verify import BILLS, verify_folder
 from common.errors import UserError
+from common.files import beside
 
 
 @dataclass(frozen=True)
@@ -81,16 +82,11 @@ def make_release(config: BuildConfig, request: Request, console: Console, jobs: 
         for place in (work, *config.builddir.glob(f".{work.name}.*.trash")):
             remove(place)
         built = build_twice(config, tagged, work, console, jobs)
-        partial = request.output / f".{tagged.tag}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        try:
+        with beside(target, request.output / f".{tagged.tag}.partial") as partial:
+            partial.mkdir(parents=True)
             console.line(f"sign and verify {tagged.tag}")
             _Release(built, tagged, request, key, partial, changes).write()
             verify_folder(partial, {key.fingerprint}).require()
-            partial.rename(target)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
         remove(work)
     return target
 

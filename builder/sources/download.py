@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import http.client
-import os
-import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -17,6 +15,7 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 from common.errors import UserError
+from common.files import open_beside
 from common.progress import Progress
 
 OpenProgress = Callable[[int | None, str], AbstractContextManager[Progress]]
@@ -64,22 +63,13 @@ def fetch(
         raise FetchError(
             f"{url}: {scheme or 'no'} scheme, need https or file", hint="http is allowed only with a SHA-256 digest"
         )
-    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as sink:
-            digest = _receive(url, sink, size, progress)
-            sink.flush()
-            os.fsync(descriptor)
-            os.fchmod(descriptor, 0o644)
+    with open_beside(target, mode=0o644, sync=True) as sink:
+        digest = _receive(url, sink, size, progress)
         if sha256 and digest != sha256.lower():
             raise FetchError(
                 f"{url}: SHA-256 is {digest}, expected {sha256.lower()}",
                 hint="the file was changed or damaged; nothing of it was kept",
             )
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
     return digest
 
 

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
+import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from common.aci.schema import is_identifier
 from common.errors import UserError
+from common.files import open_beside
 from stage0.settings.settings import Settings
 
 _ROOT = "root.d"
@@ -103,17 +104,9 @@ class Keystore:
         target = self._file(fingerprint, prefix)
         _make_directories(target.parent)
         # Not beside the target: whatever lies there is read as a key, by rkt too.
-        descriptor, name = tempfile.mkstemp(dir=self._folders[-1], prefix=".key-")
-        temporary = Path(name)
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(content)
-                stream.flush()
-                os.fchmod(descriptor, 0o644)
-                os.fsync(descriptor)
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        temporary = self._folders[-1] / f".key-{secrets.token_hex(4)}"
+        with open_beside(target, mode=0o644, sync=True, temporary=temporary) as stream:
+            stream.write(content)
         return target
 
 

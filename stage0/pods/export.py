@@ -8,6 +8,7 @@ import tarfile
 from pathlib import Path
 
 from common.errors import UserError
+from common.files import beside
 from stage0.pods import stage1
 from stage0.pods.directory import Pod
 from stage0.pods.mounts import mounted_below
@@ -29,16 +30,13 @@ def export_app(pod: Pod, store: Store, app: str, output: Path, *, overwrite: boo
     if [point for point in mounted_below(rootfs) if point != rootfs]:
         raise UserError(f"pod {pod.uuid} has remaining mountpoints; only pods without can be exported")
     manifest = image_manifest(pod, app)
-    temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
     try:
-        with tarfile.open(temporary, mode="w:gz", format=tarfile.PAX_FORMAT) as archive:
-            _add(archive, manifest, rootfs)
-        temporary.chmod(_MODE)
-        temporary.replace(output)
+        with beside(output) as temporary:
+            with tarfile.open(temporary, mode="w:gz", format=tarfile.PAX_FORMAT) as archive:
+                _add(archive, manifest, rootfs)
+            temporary.chmod(_MODE)
     except OSError as error:
         raise UserError(f"cannot export to {output}: {error.filename or output}: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _mount(pod: Pod, trees: TreeStore, app: str, rootfs: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from common.aci.names import MANIFEST, ROOTFS, store_key
 from common.errors import UserError
+from common.files import open_beside
 from stage0.store.copy import copy_tree
 from stage0.store.extract import extract_image
 from stage0.store.files import remove_tree
@@ -29,10 +30,8 @@ def export_image(blob: Path, output: Path, *, overwrite: bool) -> None:
         with blob.open("rb") as source, output.open("wb") as sink:
             shutil.copyfileobj(source, sink, 1 << 20)
         return
-    with _beside(output) as place:
-        shutil.copyfile(blob, place / "image")
-        (place / "image").chmod(_FILE_MODE)
-        (place / "image").replace(output)
+    with blob.open("rb") as source, open_beside(output, mode=_FILE_MODE) as sink:
+        shutil.copyfileobj(source, sink, 1 << 20)
 
 
 def extract_to(store: Store, image_id: ImageId, output: Path, *, rootfs_only: bool, overwrite: bool) -> None:
