@@ -11,7 +11,7 @@ from typing import Any
 
 from builder.inspection.image import Image, clean, decoded_manifest, plain
 from common.aci.names import MANIFEST, ROOTFS
-from common.aci.stream import Entry, EntryType
+from common.archive import Entry, EntryType
 from common.changes import Change, changes
 from common.files import megabytes
 

@@ -20,7 +20,8 @@ from builder.image.component_map import (
     sizes_by_component,
 )
 from common.aci.names import MANIFEST, ROOTFS, store_key
-from common.aci.stream import Entry, EntryType, ImageStream, Limits
+from common.aci.stream import ImageStream
+from common.archive import Entry, EntryType, Limits
 from common.errors import UserError
 
 _KEPT = MappingProxyType(
@@ -28,7 +29,7 @@ _KEPT = MappingProxyType(
 )
 """Files that are read, and how many bytes they may have."""
 _MAX_KERNEL = 128 << 20
-_LIMITS = Limits()
+LIMITS = Limits(kind="stage1 image")
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def clean(name: str) -> str:
     return name.rstrip("/") if name.strip("/") else name
 
 
-def read_image(path: Path, limits: Limits = _LIMITS, *, digests: bool = False) -> Image:
+def read_image(path: Path, limits: Limits = LIMITS, *, digests: bool = False) -> Image:
     """Read an image without extracting anything. Raises `UserError`, one line, for what cannot be one.
 
     Layout and schema are not judged here.

@@ -15,7 +15,7 @@ from builder.image.sign import PUBLIC_KEY_PATTERN, SIGNATURE_SUFFIX
 from builder.inspection.image import Image, clean
 from common.aci.names import MANIFEST, ROOTFS
 from common.aci.schema import annotation, label, parse_manifest
-from common.aci.stream import Entry, EntryType
+from common.archive import Entry, EntryType
 from common.errors import UserError
 from common.gpg import find_signer
 

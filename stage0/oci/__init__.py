@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
-from common.aci.stream import Entry, ImageStream
+from common.archive import ArchiveReader, Entry, Names
 from common.errors import UserError
 from stage0.oci.config import image_manifest
 from stage0.oci.merge import Tree
@@ -17,8 +18,7 @@ from stage0.transport.auth import Auth
 
 __all__ = ["convert"]
 
-_EMPTY = 10240
-"""Bytes of a tar without entries, with all its padding."""
+_LAYER = replace(LIMITS, names=Names.ROOTED)
 
 
 def convert(image: ForeignImage, scratch: Path, auth: Auth, insecure: Insecure) -> Path:
@@ -56,17 +56,13 @@ def _merge(source: SourceImage, scratch: Path, where: str) -> Tree:
 def _unpack(layer: Path, target: Path, where: str) -> tuple[str, list[Entry]]:
     """Write the plain tar of a layer and return its digest and entries."""
     digest = hashlib.sha256()
-    if layer.stat().st_size <= _EMPTY and not any(data := layer.read_bytes()):
-        # What `docker save` writes for a layer without changes has no header to tell it by.
-        return f"sha256:{hashlib.sha256(data).hexdigest()}", []
+    if layer.stat().st_size == 0:
+        return f"sha256:{digest.hexdigest()}", []
     with target.open("wb") as out:
 
         def keep(chunk: bytes) -> None:
             digest.update(chunk)
             out.write(chunk)
 
-        try:
-            entries = list(ImageStream(layer, LIMITS, sink=keep))
-        except UserError as error:
-            raise UserError(str(error).replace(str(layer), f"{where}: a layer"), hint=error.hint) from error
+        entries = list(ArchiveReader(layer, _LAYER, where=f"{where}: a layer", sink=keep))
     return f"sha256:{digest.hexdigest()}", entries

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from common.aci.names import MANIFEST, ROOTFS
-from common.aci.stream import Entry, EntryType
+from common.archive import Entry, EntryType
 from common.errors import UserError
 
 _WHITEOUT = ".wh."
@@ -63,15 +63,14 @@ class Tree:
 
         Whiteouts are for the layers below alone, wherever in the layer they stand.
         """
-        named = [(_parts(entry.name, where), entry) for entry in entries]
-        for parts, _ in named:
-            if parts and parts[-1].startswith(_WHITEOUT):
-                self._white_out(parts, where)
-        for parts, entry in named:
-            if not parts:
+        for entry in entries:
+            if entry.parts and entry.parts[-1].startswith(_WHITEOUT):
+                self._white_out(entry.parts, where)
+        for entry in entries:
+            if not entry.parts:
                 self._root.entry = entry
-            elif not parts[-1].startswith(_WHITEOUT):
-                self._add(parts, entry, layer, where)
+            elif not entry.parts[-1].startswith(_WHITEOUT):
+                self._add(entry.parts, entry, layer, where)
 
     def write(self, manifest: bytes, out: IO[bytes]) -> None:
         """Write the tree as the uncompressed tar of an ACI."""
@@ -123,7 +122,7 @@ class Tree:
             names[last] = File(entry, layer)
 
     def _file(self, link: Entry, where: str) -> File:
-        parts = _parts(link.target, where)
+        parts = link.original
         folder = self._folder(parts[:-1], where, make=False) if parts else None
         found = folder.names.get(parts[-1]) if folder else None
         if not isinstance(found, File):
@@ -162,13 +161,6 @@ class Tree:
                 trail = trail[:1]
             todo.extendleft(reversed(child.entry.target.split("/")))
         return trail[-1]
-
-
-def _parts(name: str, where: str) -> list[str]:
-    parts = [part for part in name.split("/") if part not in ("", ".")]
-    if ".." in parts or "\0" in name:
-        raise UserError(f"{where}: the entry {name!a} leads out of the image", hint="the image is not to be trusted")
-    return parts
 
 
 def _write_file(archive: tarfile.TarFile, name: str, file: File) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.aci.stream import EntryType, ImageStream
+from common.archive import ArchiveReader, EntryType
 from common.errors import UserError
 from common.process import run
 from stage0.oci.config import DockerName, appc_arch, parse_docker_name
@@ -26,6 +26,7 @@ _MAX_JSON = 4 << 20
 _DEPTH = 4
 """Indexes within indexes."""
 _DIGEST = re.compile(r"(sha256|sha512):([0-9a-f]{64,128})")
+_INDEX = "index.json"
 _LAYOUT_FILE = re.compile(r"index\.json|blobs/(sha256|sha512)/[0-9a-f]{64,128}")
 _REF_NAME = "org.opencontainers.image.ref.name"
 _LAYERS = ("tar", "tar+gzip", "tar.gzip")
@@ -94,10 +95,10 @@ def _from_registry(image: ForeignImage, scratch: Path, auth: Auth, insecure: Ins
 
 def _from_layout(directory: Path, reference: str, where: str, fallback: str) -> SourceImage:
     try:
-        data = (directory / "index.json").read_bytes()
+        index = _json(directory / _INDEX, where)
     except OSError as error:
-        raise UserError(f"{where}: no OCI layout: {directory / 'index.json'}: {error.strerror}") from error
-    descriptors = _list(_json(data, where), "manifests", where)
+        raise UserError(f"{where}: no OCI layout: {directory / _INDEX}: {error.strerror}") from error
+    descriptors = _list(index, "manifests", where)
     if reference:
         descriptors = [item for item in descriptors if (item.get("annotations") or {}).get(_REF_NAME) == reference]
     found = list(_manifests(directory, descriptors, where, _DEPTH))
@@ -105,7 +106,7 @@ def _from_layout(directory: Path, reference: str, where: str, fallback: str) -> 
         count = "several images" if found else "no image for this machine"
         raise UserError(f"{where}: there are {count} in it", hint="name one behind a colon: PATH:NAME")
     descriptor, manifest = found[0]
-    config = _json(_blob(directory, _field(manifest, "config", where), where).read_bytes(), where)
+    config = _json(_blob(directory, _field(manifest, "config", where), where), where)
     layers = []
     for layer in _list(manifest, "layers", where):
         if not str(layer.get("mediaType", "")).endswith(_LAYERS):
@@ -134,7 +135,7 @@ def _manifests(
         platform = descriptor.get("platform") or {}
         if platform and (platform.get("os") != "linux" or appc_arch(platform) != host_arch()):
             continue
-        document = _json(_blob(directory, descriptor, where).read_bytes(), where)
+        document = _json(_blob(directory, descriptor, where), where)
         if "manifests" not in document:
             yield descriptor, document
         elif depth:
@@ -151,7 +152,7 @@ def _from_docker_archive(path: Path, reference: str, scratch: Path) -> SourceIma
             raise UserError(f"{where}: {name!r} is missing in it")
         return found
 
-    entries = _json(get("manifest.json").read_bytes(), where, list)
+    entries = _json(get("manifest.json"), where, list)
     if reference:
         wanted = str(parse_docker_name(reference))
         entries = [
@@ -161,7 +162,7 @@ def _from_docker_archive(path: Path, reference: str, scratch: Path) -> SourceIma
         count = "several images" if entries else "no such image"
         raise UserError(f"{where}: there are {count} in it", hint="name one behind a colon: FILE:NAME:TAG")
     entry = entries[0]
-    config = _json(get(entry.get("Config")).read_bytes(), where)
+    config = _json(get(entry.get("Config")), where)
     tags = [reference] if reference else entry.get("RepoTags") or ()
     name = parse_docker_name(tags[0]) if tags else _layout_name("", path.name.partition(".")[0])
     layers = tuple(get(layer) for layer in entry.get("Layers") or ())
@@ -169,27 +170,29 @@ def _from_docker_archive(path: Path, reference: str, scratch: Path) -> SourceIma
 
 
 def _unpack_layout(archive: Path, scratch: Path) -> None:
-    stream = ImageStream(archive, LIMITS)
-    for entry in stream:
+    reader = ArchiveReader(archive, LIMITS)
+    for entry in reader:
         name = posixpath.normpath(entry.name)
         if entry.type is EntryType.FILE and _LAYOUT_FILE.fullmatch(name):
+            if name == _INDEX and entry.size > _MAX_JSON:
+                raise reader.refuse(entry, f"has {entry.size} bytes, which makes no sense")
             target = scratch / name
             target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("wb") as out:
-                out.writelines(stream.content())
+                out.writelines(reader.content())
 
 
 def _unpack_files(archive: Path, scratch: Path) -> dict[str, Path]:
     """Every file of an archive, under a name of ours; links are other names of files."""
     files: dict[str, Path] = {}
     links: dict[str, str] = {}
-    stream = ImageStream(archive, LIMITS)
-    for entry in stream:
+    reader = ArchiveReader(archive, LIMITS)
+    for entry in reader:
         name = posixpath.normpath(entry.name)
         if entry.type is EntryType.FILE:
             files[name] = scratch / f"{len(files)}"
             with files[name].open("wb") as out:
-                out.writelines(stream.content())
+                out.writelines(reader.content())
         elif entry.type is EntryType.SYMLINK:
             links[name] = posixpath.normpath(posixpath.join(posixpath.dirname(name), entry.target))
         elif entry.type is EntryType.HARD_LINK:
@@ -214,9 +217,11 @@ def _blob(directory: Path, descriptor: Mapping[str, Any], where: str) -> Path:
     return path
 
 
-def _json(data: bytes, where: str, kind: type = dict) -> Any:
+def _json(file: Path, where: str, kind: type = dict) -> Any:
+    with file.open("rb") as stream:
+        data = stream.read(_MAX_JSON + 1)
     if len(data) > _MAX_JSON:
-        raise UserError(f"{where}: a document of {len(data)} bytes makes no sense")
+        raise UserError(f"{where}: a document of {file.stat().st_size} bytes makes no sense")
     try:
         document = json.loads(data)
     except (ValueError, RecursionError) as error:

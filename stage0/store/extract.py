@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from common.aci.stream import Entry, EntryType, ImageStream
+from common.aci.stream import ImageStream
+from common.archive import Entry, EntryType
 from common.errors import UserError
 from stage0.store.layout import LIMITS, Layout
 
@@ -24,8 +25,6 @@ _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _XATTRS = ("security.capability", "user.")
 """Extended attributes that rkt restores, by the beginning of their names; on regular files only."""
 _DEFAULT_MODE = 0o755
-_LATEST = 2**33 * 1_000_000_000
-"""Nanoseconds: beyond this, file systems cannot tell the time."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ class Extractor:
     def _make(self, name: str, entry: Entry, content: Iterable[bytes], link_to: str) -> None:
         is_directory = entry.type is EntryType.DIRECTORY
         mode = entry.mode if self._is_root else entry.mode | (0o700 if is_directory else 0o600)
-        attributes = _Attributes(mode, entry.uid, entry.gid, min(max(entry.mtime, 0), _LATEST))
+        attributes = _Attributes(mode, entry.uid, entry.gid, entry.time)
         if is_directory:
             self._enter(name)
             self._directories[name] = attributes

@@ -209,11 +209,11 @@ class Store:
 
 def _checked_manifest(stream: ImageStream) -> dict[str, Any]:
     """Read an image to its end. Raises `UserError` for an entry or a manifest that may not be."""
-    layout = Layout(str(stream.path))
+    layout = Layout(stream.where)
     manifest: bytes | None = None
     for entry in stream:
         if layout.admit(entry) == MANIFEST:
             manifest = stream.read(_MAX_MANIFEST)
     if manifest is None:
-        raise UserError(f"{stream.path}: the image has no manifest")
-    return parse_manifest(manifest, str(stream.path))
+        raise UserError(f"{stream.where}: the image has no manifest")
+    return parse_manifest(manifest, stream.where)

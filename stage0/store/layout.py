@@ -7,15 +7,11 @@ extracted, where the file descriptors of `stage0.store.extract` are a second bar
 from __future__ import annotations
 
 from common.aci.names import MANIFEST, ROOTFS
-from common.aci.stream import Entry, EntryType, Limits
+from common.archive import Entry, EntryType, Limits, split_name
 from common.errors import UserError
 
 LIMITS = Limits(tar_size=64 << 30, entries=1_000_000, kind="image")
 
-_MAX_PATH = 4000
-"""Bytes in a name: room is left below PATH_MAX for the path of the store."""
-_MAX_PART = 255
-_MAX_DEPTH = 256
 _MAX_ID = 2**32 - 2
 _DEVICES = frozenset({(1, 3), (1, 5), (1, 7), (1, 8), (1, 9), (5, 0), (5, 1), (5, 2)})
 """Character devices that hold nothing of the host: null, zero, full, random, urandom, tty, console, ptmx."""
@@ -56,19 +52,10 @@ class Layout:
         return UserError(f"{self._image}: entry {name!a} {reason}", hint="the image is not to be trusted")
 
     def _shortest(self, text: str, entry: str) -> str:
-        if text.startswith("/"):
-            raise self._refuse(entry, f"has the absolute name {text!a}")
-        if "\0" in text:
-            raise self._refuse(entry, "has a name with a NUL byte")
-        parts = [part for part in text.split("/") if part not in ("", ".")]
-        if ".." in parts:
-            raise self._refuse(entry, f'leads out of the image with ".." in {text!a}')
-        name = "/".join(parts)
-        encoded = name.encode("utf-8", "surrogateescape")
-        too_long = any(len(part) > _MAX_PART for part in encoded.split(b"/"))
-        if too_long or len(encoded) > _MAX_PATH or len(parts) > _MAX_DEPTH:
-            raise self._refuse(entry[:80], "has a name that is too long or too deep")
-        return name
+        try:
+            return "/".join(split_name(text, LIMITS))
+        except ValueError as error:
+            raise self._refuse(entry[:80], str(error)) from error
 
     def _admit_parents(self, shown: str, name: str) -> None:
         """Directories that have no entry of their own are made on the way."""

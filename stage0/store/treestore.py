@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import NewType
 
 from common.aci.names import MANIFEST, ROOTFS, store_key
-from common.aci.stream import Entry, EntryType, ImageStream
+from common.aci.stream import ImageStream
+from common.archive import Entry, EntryType
 from common.errors import UserError
 from stage0.store.dependencies import Layer, layers
 from stage0.store.extract import Extractor, content_at

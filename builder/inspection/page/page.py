@@ -19,7 +19,7 @@ from builder.inspection.sbom.bill import BUILD_RECORD, Part, read_bill
 from builder.inspection.verify import Check, verify_image, verify_signature
 from builder.model import kernel_fragments
 from common.aci.names import ROOTFS
-from common.aci.stream import EntryType
+from common.archive import EntryType
 from common.errors import UserError
 from common.files import megabytes
 

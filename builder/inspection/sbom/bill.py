@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from builder.image.component_map import PACKAGES_PATH
-from builder.inspection.image import clean, decoded_manifest, read_image
+from builder.inspection.image import LIMITS, clean, decoded_manifest, read_image
 from common.aci.names import ROOTFS
 from common.aci.schema import label
-from common.aci.stream import EntryType, ImageStream, Limits
+from common.aci.stream import ImageStream
+from common.archive import EntryType
 from common.errors import UserError
 from common.files import file_digest
 from common.version import VERSION
@@ -117,7 +118,7 @@ class _Contents:
         self.common: dict[str, str] = {}
         self.packages: dict[str, dict[str, str]] = {}
         self.time = 0
-        stream = ImageStream(path, Limits())
+        stream = ImageStream(path, LIMITS)
         for entry in stream:
             self.time = max(self.time, entry.mtime // 1_000_000_000)
             name = clean(entry.name)

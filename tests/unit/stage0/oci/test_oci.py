@@ -6,6 +6,7 @@ import io
 import json
 import os
 import tarfile
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -291,6 +292,29 @@ def test_an_oci_archive(world: World, tmp_path: Path) -> None:
     assert world.fetch(f"oci-archive:{archive}")["name"] == "oci/my-app"
     assert world.contents["rootfs/a"] == b"a"
     assert not (tmp_path / "outside").exists()
+
+
+def test_an_index_of_gigabytes_is_not_unpacked(world: World, tmp_path: Path) -> None:
+    """Packed it has three megabytes."""
+    info = tarfile.TarInfo("index.json")
+    info.size = 3 << 30
+    archive = tmp_path / "app.tar"
+    archive.write_bytes(info.tobuf(tarfile.PAX_FORMAT) + bytes(1 << 20))
+    with pytest.raises(UserError, match=r"'index\.json' has 3221225472 bytes, which makes no sense") as caught:
+        world.fetch(f"oci-archive:{archive}")
+    assert str(archive) in str(caught.value) and caught.value.hint
+
+
+def test_a_document_of_megabytes_is_not_read(world: World) -> None:
+    large = descriptor(world.directory, b" " * (4 << 20) + b"{}")
+    index(world.directory, large)
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError, match="a document of 4194306 bytes makes no sense"):
+            world.fetch(f"oci:{world.directory}")
+        assert tracemalloc.get_traced_memory()[1] < 12 << 20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("as_link", [False, True])
