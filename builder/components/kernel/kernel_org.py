@@ -18,8 +18,9 @@ from pathlib import Path
 from builder.engine.graph import StepContext
 from builder.model.config import BuildConfig
 from builder.sources.download import fetch
-from builder.sources.extract import decompressed
+from builder.sources.extract import LIMITS
 from common import gpg
+from common.decompression import plain_content
 from common.errors import UserError
 from common.process import run
 
@@ -67,8 +68,8 @@ def fetch_verified(url: str, target: Path, ctx: StepContext) -> str:
     archive = ctx.scratch / name
     fetch(url, archive, sha256=digest, progress=ctx.progress)
     plain = ctx.scratch / _plain_name(name)
-    with decompressed(archive) as stream, plain.open("wb") as sink:
-        shutil.copyfileobj(stream, sink, 1 << 20)
+    with plain.open("wb") as sink:
+        sink.writelines(plain_content(archive, most=LIMITS.tar_size))
     signer = gpg.verify_detached(plain, signature, keys, trusted.archive.values())
     plain.unlink()
     ctx.detail(f"{name}: digest listed, signed by {signer}")
