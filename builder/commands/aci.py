@@ -3,14 +3,44 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from builder.model.config import Compression
 from common.errors import UserError
 
+if TYPE_CHECKING:
+    from builder.image.app import App
+
 _FILE = click.Path(path_type=Path)
+
+
+@dataclass(frozen=True)
+class _Options:
+    """What the command line of `mkstage1 aci build` says, by the names of the parameters below."""
+
+    name: str
+    directories: tuple[Path, ...]
+    debs: tuple[Path, ...]
+    user: str
+    group: str
+    working_dir: str
+    environment: tuple[str, ...]
+    ports: tuple[str, ...]
+    mounts: tuple[str, ...]
+    labels: tuple[str, ...]
+    annotations: tuple[str, ...]
+    modes: tuple[str, ...]
+    compression: str
+    fingerprint: str
+    """Of the key that signs; empty for none."""
+    gnupg_home: Path | None
+    passphrase_file: Path | None
+    output: Path
+    exec_: tuple[str, ...]
 
 
 @click.group()
@@ -42,30 +72,11 @@ def aci() -> None:
     show_default=True,
 )
 @click.option("--sign", "fingerprint", default="", metavar="FINGERPRINT", help="Sign with this key, into OUTPUT.asc.")
-@click.option("--gnupg-home", default="", metavar="DIR", help="Where the key is; default: ~/.gnupg.")
-@click.option("--passphrase-file", default="", metavar="FILE", help="File with the key's passphrase.")
+@click.option("--gnupg-home", type=_FILE, metavar="DIR", help="Where the key is; default: ~/.gnupg.")
+@click.option("--passphrase-file", type=_FILE, metavar="FILE", help="File with the key's passphrase.")
 @click.argument("output", type=_FILE)
 @click.argument("exec_", metavar="[EXEC [ARGS]...]", nargs=-1, type=click.UNPROCESSED)
-def build(  # noqa: PLR0913, PLR0917
-    name: str,
-    directories: tuple[Path, ...],
-    debs: tuple[Path, ...],
-    user: str,
-    group: str,
-    working_dir: str,
-    environment: tuple[str, ...],
-    ports: tuple[str, ...],
-    mounts: tuple[str, ...],
-    labels: tuple[str, ...],
-    annotations: tuple[str, ...],
-    modes: tuple[str, ...],
-    compression: str,
-    fingerprint: str,
-    gnupg_home: str,
-    passphrase_file: str,
-    output: Path,
-    exec_: tuple[str, ...],
-) -> None:
+def build(**given: Any) -> None:
     """Build the image OUTPUT of an app that runs EXEC, from directories and Debian packages.
 
     Options that take several values are repeated. Everything in the image belongs to root, and modes depend on the
@@ -73,39 +84,43 @@ def build(  # noqa: PLR0913, PLR0917
     """
     from builder.engine.build import epoch
     from builder.image import app as building
-    from builder.image.sign import gnupg_home as home_of
-    from builder.image.sign import named_key, sign_with
+    from builder.image.sign import gnupg_home, named_key, sign_with
 
-    app = building.App(
-        name=name,
-        exec=exec_,
-        user=user,
-        group=group,
-        working_directory=working_dir,
-        labels=building.collect(labels, building.pair, "the label"),
-        annotations=building.collect(annotations, building.pair, "the annotation"),
-        environment=building.collect(environment, building.pair, "the variable"),
-        ports=tuple(map(building.port, ports)),
-        mount_points=tuple(map(building.mount_point, mounts)),
-    )
-    manifest = building.app_manifest(app)
-    if not fingerprint and (gnupg_home or passphrase_file):
+    options = _Options(**given)
+    manifest = building.app_manifest(_app(options))
+    if not options.fingerprint and (options.gnupg_home or options.passphrase_file):
         raise UserError("--gnupg-home and --passphrase-file are about the key of --sign")
-    key = named_key(home_of(Path(gnupg_home) if gnupg_home else None), fingerprint) if fingerprint else None
+    key = named_key(gnupg_home(options.gnupg_home), options.fingerprint) if options.fingerprint else None
     result = building.build_aci(
-        output,
+        options.output,
         manifest,
-        directories=directories,
-        debs=debs,
+        directories=options.directories,
+        debs=options.debs,
         epoch=epoch(os.environ),
-        compression=Compression(compression),
-        modes=building.collect(modes, building.mode, "the mode of"),
+        compression=Compression(options.compression),
+        modes=building.collect(options.modes, building.mode, "the mode of"),
     )
     click.echo(result.image_id)
     if key is not None:
-        signature = sign_with(
-            output, key, output.with_suffix(".pub.asc"), Path(passphrase_file) if passphrase_file else None
-        )
+        public_key = options.output.with_suffix(".pub.asc")
+        signature = sign_with(options.output, key, public_key, options.passphrase_file)
         click.echo(f"signed by {signature.describe()}")
         if signature.warning:
             click.echo(f"warning: {signature.warning}", err=True)
+
+
+def _app(options: _Options) -> App:
+    from builder.image import app as building
+
+    return building.App(
+        name=options.name,
+        exec=options.exec_,
+        user=options.user,
+        group=options.group,
+        working_directory=options.working_dir,
+        labels=building.collect(options.labels, building.pair, "the label"),
+        annotations=building.collect(options.annotations, building.pair, "the annotation"),
+        environment=building.collect(options.environment, building.pair, "the variable"),
+        ports=tuple(map(building.port, options.ports)),
+        mount_points=tuple(map(building.mount_point, options.mounts)),
+    )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -12,6 +14,21 @@ from builder.commands.build_directory import builddir_option, config_of
 from common.errors import UserError
 
 _FILE = click.Path(path_type=Path)
+
+
+@dataclass(frozen=True)
+class _Options:
+    """What the command line of `mkstage1 release` says, by the names of the parameters below."""
+
+    builddir: str | None
+    output: Path | None
+    url: str
+    builder_id: str | None
+    key_file: Path | None
+    passphrase_file: Path | None
+    keys: tuple[Path, ...]
+    previous: Path | None
+    jobs: int | None
 
 
 @click.group(invoke_without_command=True)
@@ -31,18 +48,7 @@ _FILE = click.Path(path_type=Path)
     "-j", "--jobs", type=click.IntRange(min=1), help="Processes to keep busy; default: make's -j, else the CPUs."
 )
 @click.pass_context
-def release(  # noqa: PLR0913, PLR0917
-    ctx: click.Context,
-    builddir: str | None,
-    output: Path | None,
-    url: str,
-    builder_id: str | None,
-    key_file: Path | None,
-    passphrase_file: Path | None,
-    keys: tuple[Path, ...],
-    previous: Path | None,
-    jobs: int | None,
-) -> int:
+def release(ctx: click.Context, /, **given: Any) -> int:
     """Make the release of the tag that is checked out.
 
     It is built twice in different directories and compared, signed, and verified with the public key alone. The folder
@@ -60,21 +66,22 @@ def release(  # noqa: PLR0913, PLR0917
     from builder.engine.scheduler import job_count
     from builder.release.provenance import DEFAULT_BUILDER
 
-    config = config_of(builddir)
+    options = _Options(**given)
+    config = config_of(options.builddir)
     os.umask(0o022)
     request = Request(
-        output=(output or config.srcdir / "release").absolute(),
-        url=url,
-        builder=builder_id or DEFAULT_BUILDER,
-        key_file=key_file,
-        passphrase_file=passphrase_file,
-        previous=previous,
-        further_keys=keys,
+        output=(options.output or config.srcdir / "release").absolute(),
+        url=options.url,
+        builder=options.builder_id or DEFAULT_BUILDER,
+        key_file=options.key_file,
+        passphrase_file=options.passphrase_file,
+        previous=options.previous,
+        further_keys=options.keys,
     )
     console = Console(Verbosity.parse(os.environ.get("V", "")))
     try:
         with interruptible():
-            target = make_release(config, request, console, jobs or job_count(os.environ))
+            target = make_release(config, request, console, options.jobs or job_count(os.environ))
     except Interrupted as error:
         click.echo(f"mkstage1: ended by {error.name}; nothing of the release is there", err=True)
         return error.status
