@@ -184,7 +184,7 @@ class ArchiveReader:
                 self._expect_zeros()
                 return
             info = tar_headers.parse_block(block)
-            if tar_headers.is_extended(info):
+            if info.type in tar_headers.EXTENDED:
                 records |= self._extended(info, headers_size)
                 headers_size += BLOCK + info.size
                 continue
@@ -237,7 +237,7 @@ class ArchiveReader:
             mtime=tar_headers.modified(info, records),
             target=info.linkname,
             device=(info.devmajor, info.devminor),
-            xattrs=tar_headers.xattrs(records),
+            xattrs=tar_headers.xattrs(records) if records else tar_headers.NO_XATTRS,
             offset=self.tar_size - len(self._buffer) + self._offset,
             parts=parts,
             original=original,

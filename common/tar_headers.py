@@ -18,11 +18,12 @@ LATEST = 2**33 * 1_000_000_000
 """Nanoseconds since 1970: beyond this, file systems cannot tell the time."""
 
 _GNU_NAMES = {tarfile.GNUTYPE_LONGNAME: "path", tarfile.GNUTYPE_LONGLINK: "linkpath"}
-_EXTENDED = frozenset({tarfile.XHDTYPE, tarfile.XGLTYPE, *_GNU_NAMES})
+EXTENDED = frozenset({tarfile.XHDTYPE, tarfile.XGLTYPE, *_GNU_NAMES})
+"""Types of the headers that are about entries that follow, and not entries themselves."""
 _PAX_RECORD = re.compile(rb"(\d{1,8}) ([\x21-\x3c\x3e-\x7e]+)=")
 _PAX_TIME = re.compile(r"(\d{1,12})(?:\.(\d{1,9})\d*)?", re.ASCII)
 _PAX_XATTR = "SCHILY.xattr."
-_NO_XATTRS: Mapping[str, bytes] = MappingProxyType({})
+NO_XATTRS: Mapping[str, bytes] = MappingProxyType({})
 
 
 class HeaderError(Exception):
@@ -101,12 +102,9 @@ def parse_block(block: bytes) -> tarfile.TarInfo:
         info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
     except (tarfile.HeaderError, ValueError) as error:
         raise HeaderError(str(error)) from error
-    return _not_negative(info)
-
-
-def is_extended(info: tarfile.TarInfo) -> bool:
-    """Say whether a header is about entries that follow, and not an entry itself."""
-    return info.type in _EXTENDED
+    if info.size < 0:
+        raise HeaderError("an entry has a negative size")
+    return info
 
 
 def parse_extended(info: tarfile.TarInfo, data: bytes) -> dict[str, str]:
@@ -142,13 +140,8 @@ def apply(info: tarfile.TarInfo, records: Mapping[str, str]) -> None:
         raise HeaderError(str(error)) from error
     info.name = records.get("path", info.name)
     info.linkname = records.get("linkpath", info.linkname)
-    _not_negative(info)
-
-
-def _not_negative(info: tarfile.TarInfo) -> tarfile.TarInfo:
     if info.size < 0:
         raise HeaderError("an entry has a negative size")
-    return info
 
 
 def entry_type(info: tarfile.TarInfo) -> EntryType | None:
@@ -163,9 +156,9 @@ def entry_type(info: tarfile.TarInfo) -> EntryType | None:
 
 def modified(info: tarfile.TarInfo, records: Mapping[str, str]) -> int:
     """When an entry was modified, in nanoseconds since 1970. Raises `HeaderError`."""
-    text = records.get("mtime")
-    if text is None:
+    if "mtime" not in records:
         return int(info.mtime) * 1_000_000_000
+    text = records["mtime"]
     match = _PAX_TIME.fullmatch(text)
     if match is None:
         raise HeaderError(f"{info.name!a} has the time {text!a}")
@@ -179,8 +172,6 @@ def count_xattrs(records: Mapping[str, str]) -> int:
 
 def xattrs(records: Mapping[str, str]) -> Mapping[str, bytes]:
     """The extended attributes of an entry, by name."""
-    if not records:
-        return _NO_XATTRS
     return {
         key.removeprefix(_PAX_XATTR): value.encode("utf-8", "surrogateescape")
         for key, value in records.items()
