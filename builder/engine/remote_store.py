@@ -19,12 +19,14 @@ import tarfile
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from builder.engine.digest import tree_digest
 from builder.engine.store import Entry, Record, Store, remove
+from common.archive import ArchiveReader, EntryType, Limits, Names
 from common.certificates import host_certificates
+from common.errors import UserError
 from common.files import file_digest
 
 if TYPE_CHECKING:
@@ -35,13 +37,14 @@ _TIMEOUT = (5.0, 120.0)
 _CHUNK = 1 << 20
 _RECORD_SIZE = 16 << 20
 _LEVEL = 1
+_LIMITS = Limits(tar_size=64 << 30, entries=1_000_000, kind="output of a step", names=Names.INSIDE)
 
 
 class _Unusable(Exception):
     """What the server has is not what it has to be."""
 
 
-_FAULTS = (OSError, EOFError, ValueError, KeyError, TypeError, RecursionError, tarfile.TarError, _Unusable)
+_FAULTS = (OSError, ValueError, KeyError, TypeError, RecursionError, UserError, _Unusable)
 """Whatever a server can bring about. The errors of requests are OSErrors."""
 
 
@@ -181,26 +184,24 @@ def _unpack(archive: Path, target: Path) -> None:
     """Unpack an archive that anybody may have made. Links are made last, so that nothing is written through one."""
     links: list[tuple[Path, str]] = []
     modes: list[tuple[Path, int]] = []
-    with tarfile.open(archive, mode="r|gz") as tar:
-        for entry in tar:
-            parts = PurePosixPath(entry.name).parts
-            if not parts or parts[0] == "/" or ".." in parts:
-                raise _Unusable(f"its archive has the name {entry.name!r}")
-            place = target.joinpath(*parts)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            if entry.isdir():
-                place.mkdir(exist_ok=True)
-                modes.append((place, entry.mode))
-            elif entry.issym():
-                links.append((place, entry.linkname))
-            elif entry.isreg():
-                content: Any = tar.extractfile(entry)
-                with place.open("xb") as file:
-                    shutil.copyfileobj(content, file)
-                place.chmod(stat.S_IMODE(entry.mode))
-            else:
-                raise _Unusable(f"its archive has {entry.name!r}, which is no file")
+    reader = ArchiveReader(archive, _LIMITS, where="its archive")
+    for entry in reader:
+        if not entry.parts:
+            raise reader.refuse(entry, "has no name")
+        place = target.joinpath(*entry.parts)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if entry.type is EntryType.DIRECTORY:
+            place.mkdir(exist_ok=True)
+            modes.append((place, entry.mode))
+        elif entry.type is EntryType.SYMLINK:
+            links.append((place, entry.target))
+        elif entry.type is EntryType.FILE:
+            with place.open("xb") as file:
+                file.writelines(reader.content())
+            place.chmod(entry.mode)
+        else:
+            raise reader.refuse(entry, "is no file")
     for place, destination in links:
         place.symlink_to(destination)
     for place, mode in reversed(modes):
-        place.chmod(stat.S_IMODE(mode))
+        place.chmod(mode)
