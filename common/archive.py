@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 
 from common import tar_headers
+from common.archive_limits import Limits, Names, shown, split_name
 from common.decompression import DamagedError, Readable, unpack
 from common.errors import UserError
 from common.tar_headers import BLOCK, Entry, EntryType, HeaderError
@@ -20,45 +19,9 @@ from common.tar_headers import BLOCK, Entry, EntryType, HeaderError
 __all__ = ["ArchiveError", "ArchiveReader", "BrokenArchiveError", "Entry", "EntryType", "Limits", "Names", "split_name"]
 
 _ZEROS = bytes(BLOCK)
-_MAX_PART = 255
 _MAX_TARGET = 4095
 _REMEMBERED = 64
 """Bytes that an extended header costs, and an extended attribute, besides its content."""
-_SHOWN = 200
-"""Characters of a name in a message."""
-
-
-class Names(Enum):
-    """What is asked of the names of entries, and of those that hard links link to."""
-
-    INSIDE = "inside"
-    """They are relative and have no `..`."""
-    ROOTED = "rooted"
-    """A leading slash is overlooked: the top of the archive is what it means."""
-    STORED = "stored"
-    """Nothing. Whoever reads checks them, or makes no paths of them."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What an archive may not exceed."""
-
-    tar_size: int = 4 << 30
-    """Bytes, unpacked."""
-    entries: int = 500_000
-    kind: str = "archive"
-    """What has these limits, for messages."""
-    file_size: int = 64 << 30
-    """Bytes of one entry."""
-    name_size: int = 4000
-    """Bytes of a name: room is left below PATH_MAX for where it is extracted."""
-    depth: int = 256
-    """Parts of a name."""
-    header_size: int = 64 << 10
-    """Bytes of the extended headers of one entry: room for two paths of PATH_MAX and much else."""
-    headers_size: int = 256 << 20
-    """Bytes of the extended headers of all entries, and what it costs to remember each: some readers keep them all."""
-    names: Names = Names.STORED
 
 
 class ArchiveError(UserError):
@@ -71,25 +34,6 @@ class ArchiveError(UserError):
 
 class BrokenArchiveError(ArchiveError):
     """A file that is no archive, or not a whole one."""
-
-
-def split_name(text: str, limits: Limits, *, rooted: bool = False) -> tuple[str, ...]:
-    """The parts of a name without "." and empty ones. Raises `ValueError`, with a reason, for one that may not be."""
-    if text.startswith("/") and not rooted:
-        raise ValueError(f"has the absolute name {_shown(text)}")
-    if "\0" in text:
-        raise ValueError("has a name with a NUL byte")
-    parts = tuple([part for part in text.split("/") if part not in ("", ".")])
-    if ".." in parts:
-        raise ValueError(f'leads out of the {limits.kind} with ".." in {_shown(text)}')
-    # A character is at most four bytes long: most names need no closer look.
-    if len(text) * 4 > min(_MAX_PART, limits.name_size):
-        sizes = [len(part.encode("utf-8", "surrogateescape")) for part in parts]
-        if max(sizes, default=0) > _MAX_PART or sum(sizes) + len(sizes) - 1 > limits.name_size:
-            raise ValueError("has a name that is too long or too deep")
-    if len(parts) > limits.depth:
-        raise ValueError("has a name that is too long or too deep")
-    return parts
 
 
 class ArchiveReader:
@@ -157,7 +101,7 @@ class ArchiveReader:
 
     def refuse(self, entry: Entry, reason: str) -> ArchiveError:
         """The error for an entry that those who read do not take."""
-        return self._refused(f": entry {_shown(entry.name)} {reason}")
+        return self._refused(f": entry {shown(entry.name)} {reason}")
 
     def _refused(self, what: str) -> ArchiveError:
         return ArchiveError(self.where, what, hint=f"the {self.limits.kind} is not to be trusted")
@@ -218,7 +162,7 @@ class ArchiveReader:
     def _entry(self, info: tarfile.TarInfo, records: dict[str, str]) -> Entry:
         kind = tar_headers.entry_type(info)
         if kind is None:
-            raise self._refused(f"has an entry {_shown(info.name)} of a type that rkt does not extract: {info.type!a}")
+            raise self._refused(f"has an entry {shown(info.name)} of a type that rkt does not extract: {info.type!a}")
         parts: tuple[str, ...] = ()
         original: tuple[str, ...] = ()
         if self.limits.names is not Names.STORED:
@@ -247,11 +191,11 @@ class ArchiveReader:
         try:
             return split_name(text, self.limits, rooted=self.limits.names is Names.ROOTED)
         except ValueError as error:
-            raise self._refused(f": entry {_shown(name)} {error}") from error
+            raise self._refused(f": entry {shown(name)} {error}") from error
 
     def _check_target(self, info: tarfile.TarInfo) -> None:
         if not 0 < len(info.linkname.encode("utf-8", "surrogateescape")) <= _MAX_TARGET or "\0" in info.linkname:
-            raise self._refused(f": entry {_shown(info.name)} is a symlink to nothing that could be")
+            raise self._refused(f": entry {shown(info.name)} is a symlink to nothing that could be")
 
     def _next_chunk(self) -> bytes:
         try:
@@ -296,7 +240,3 @@ class ArchiveReader:
                 raise self._refused("has data after the end of the tar")
             if not (chunk := self._next_chunk()):
                 return
-
-
-def _shown(name: str) -> str:
-    return ascii(name if len(name) <= _SHOWN else f"{name[:_SHOWN]}...")
