@@ -339,6 +339,8 @@ def test_a_key_on_a_smart_card(project: Project, tmp_path: Path, monkeypatch: py
             if asked:
                 words = []
                 answers_pin(home, PIN)
+                # The agent that was told the wrong one has read its settings.
+                stop_agent(home)
             project.run("release", f"--output={tmp_path / 'out'}", *words)
         refused = project.run("release", f"--output={tmp_path / 'third'}", status=1)
         assert "gpg cannot sign" in refused.stderr
