@@ -44,6 +44,7 @@ class CodeIndex:
         self._root = os.fspath(root)
         self._listings: dict[str, frozenset[str]] = {}
         self._sources: dict[str, _Source] = {}
+        self._reached: dict[str, frozenset[str]] = {}
         self._closures: dict[str, Mapping[str, str]] = {}
 
     def digests(self, run: Callable[..., Any]) -> Mapping[str, str]:
@@ -65,13 +66,18 @@ class CodeIndex:
             if not path.endswith(".py"):
                 yield path, self._cache.tree(Path(self._root, path)).digest[:_DIGITS]
                 continue
+            yield path, self._source(path).digest
+            new = self._reached_from(path) - found
+            found |= new
+            pending += new
+
+    def _reached_from(self, path: str) -> frozenset[str]:
+        """The files that a module imports, and those beside it that it names."""
+        if path not in self._reached:
             source = self._source(path)
-            yield path, source.digest
-            modules = (file for name in source.imports for file in self._files(name))
-            for reached in (*modules, *self._beside(path, source.names)):
-                if reached not in found:
-                    found.add(reached)
-                    pending.append(reached)
+            modules = {file for name in source.imports for file in self._files(name)}
+            self._reached[path] = frozenset(modules.union(self._beside(path, source.names)))
+        return self._reached[path]
 
     def _files(self, module: str) -> Iterator[str]:
         """The file of a module, and those of the packages around it, which Python executes first."""

@@ -35,7 +35,7 @@ def configurations(root: Path, source: Path) -> Iterator[BuildConfig]:
         "stage1_flavors": ("kvm", "coreos", "fly", "src", "host", "image"),
         "stage1_flavors_path": (root / "mine",),
         "stage1_hypervisors": ("lkvm", "qemu"),
-        "lkvm_source": str(source),
+        "lkvm_source": str(root / "mine"),
         "userland_pxe_image": "https://example.com/image",
         "userland_pxe_key": source / "requirements/build.txt",
         "userland_pxe_systemd_version": "v252",
