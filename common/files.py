@@ -6,11 +6,12 @@ import hashlib
 import os
 import re
 import secrets
-import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+from common.removal import remove_tree
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://.")
 
@@ -66,10 +67,9 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+    """What cannot be removed stays: its name is hidden."""
+    with suppress(OSError):
+        remove_tree(path)
 
 
 def file_digest(path: str | os.PathLike[str]) -> str:

@@ -9,11 +9,11 @@ those of ~/.netrc. Nothing of it can make a build fail: what cannot be had is ma
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import json
 import os
-import shutil
 import stat
 import tarfile
 import threading
@@ -28,6 +28,7 @@ from common.archive import ArchiveReader, EntryType, Limits, Names
 from common.certificates import host_certificates
 from common.errors import UserError
 from common.files import file_digest
+from common.removal import remove_tree
 
 if TYPE_CHECKING:
     import requests
@@ -90,7 +91,8 @@ class RemoteCache:
         except OSError as error:
             self._complain(f"{entry.name} is not put into the remote cache", error)
         finally:
-            shutil.rmtree(scratch, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                remove_tree(scratch)
 
     def _get(self, name: str, fingerprint: str, partial: Path) -> Record | None:
         with self._session() as session:

@@ -12,7 +12,6 @@ import contextlib
 import fcntl
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -21,6 +20,7 @@ from pathlib import Path
 from builder.engine.digest import tree_digest
 from common.errors import UserError
 from common.progress import Json
+from common.removal import remove_tree
 
 _RECORD = "step.json"
 _FORMAT = 1
@@ -217,15 +217,7 @@ def remove(path: Path) -> None:
         except FileNotFoundError:
             return
         path = trash
-    try:
-        shutil.rmtree(path)
-    except PermissionError:  # steps may leave directories without write permission
-        path.chmod(0o700)
-        for folder, directories, _ in os.walk(path):
-            for inner in (Path(folder, name) for name in directories):
-                if not inner.is_symlink():
-                    inner.chmod(0o700)
-        shutil.rmtree(path)
+    remove_tree(path)
 
 
 def _flock(descriptor: int, kind: int) -> bool:

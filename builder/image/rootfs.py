@@ -12,6 +12,7 @@ from builder.model.flavor import Flavor, Layer
 from builder.model.flavor_file import Item
 from builder.model.flavor_view import FlavorKeys
 from common.errors import UserError
+from common.removal import remove_tree
 
 TEMPLATE_SUFFIX = ".j2"
 
@@ -40,10 +41,7 @@ def _leave_out(layer: Layer, target: Path) -> None:
             )
         for path in found:
             _stay_inside(target, path, item.where)
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+            remove_tree(path)
 
 
 def _stay_inside(target: Path, path: Path, where: str) -> None:

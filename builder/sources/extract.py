@@ -7,8 +7,8 @@ member every symbolic link is followed in the tree's own table to see that it st
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
 import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +17,7 @@ from pathlib import Path
 
 from common.archive import ArchiveError, ArchiveReader, BrokenArchiveError, Entry, EntryType, Limits, Names
 from common.decompression import Readable
+from common.removal import remove_tree
 
 LIMITS = Limits(tar_size=16 << 30, entries=1_000_000, kind="source archive", file_size=4 << 30, names=Names.INSIDE)
 """More than any source that this project knows how to build has."""
@@ -68,7 +69,8 @@ def safe_extract(
         for link in extraction.links:
             _check_link(extraction, link)
     except BaseException as error:
-        shutil.rmtree(target, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            remove_tree(target)
         if isinstance(error, BrokenArchiveError):
             where = extraction.reader.where
             raise ArchiveError(f"{where}: damaged or truncated archive: it", error.reason, hint=error.hint) from error

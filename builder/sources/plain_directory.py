@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+from common.removal import remove_tree
 
 
 @contextlib.contextmanager
@@ -30,7 +31,7 @@ def plain_directory(scratch: Path) -> Iterator[Path]:
     try:
         yield work
     finally:
-        shutil.rmtree(work)
+        remove_tree(work)
         link.unlink()
 
 

@@ -17,6 +17,7 @@ from common import git
 from common.errors import UserError
 from common.files import file_digest
 from common.process import CommandError
+from common.removal import remove_tree
 
 _ARCHIVE_ENDINGS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 _GIT_SCHEMES = frozenset({"git", "ssh", "git+https", "git+ssh", "git+file"})
@@ -99,8 +100,7 @@ def place(location: str, revision: str, tree: Path, ctx: StepContext) -> Checkou
 def unpack(archive: Path, tree: Path, ctx: StepContext) -> None:
     """Unpack a source archive as `tree`, without the one directory on top that such archives usually have."""
     holder = tree.with_name(f".{tree.name}.unpacked")
-    if holder.exists():
-        shutil.rmtree(holder)
+    remove_tree(holder)
     with ctx.progress(None, "files") as bar:
         count = safe_extract(archive, holder, on_member=lambda _: bar.advance())
     ctx.detail(f"unpacked {count} members of {archive.name}")
@@ -148,8 +148,7 @@ def checkout(url: str, revision: str, tree: Path, ctx: StepContext) -> Checkout:
         raise UserError(f"{url} is needed and the build is offline", hint="name a local directory or archive instead")
     url = url.removeprefix("git+")
     repository = ctx.scratch / "repository.git"
-    if repository.exists():
-        shutil.rmtree(repository)
+    remove_tree(repository)
     _git(ctx, ctx.scratch, "init", "--quiet", "--bare", str(repository))
     _git(ctx, repository, "fetch", "--quiet", "--end-of-options", url, "+refs/*:refs/*")
     wanted = f"{revision}^{{commit}}"
@@ -164,7 +163,7 @@ def checkout(url: str, revision: str, tree: Path, ctx: StepContext) -> Checkout:
     _git(ctx, repository, "archive", "--format=tar", f"--output={archive}", commit)
     safe_extract(archive, tree)
     archive.unlink()
-    shutil.rmtree(repository)
+    remove_tree(repository)
     return Checkout(commit)
 
 

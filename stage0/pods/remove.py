@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from common.errors import UserError
+from common.removal import remove_tree
 from stage0.pods import directory as pods
 from stage0.pods import stage1
 from stage0.pods.directory import Folder, Pod, State
@@ -18,7 +19,6 @@ from stage0.pods.overlay import mount_tree
 from stage0.pods.stage1 import EntryPoint, Stage1
 from stage0.settings.settings import Settings
 from stage0.store import Store, TreeId, TreeStore
-from stage0.store.files import remove_tree
 from stage0.syntax.duration import duration
 
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
-import shutil
 import stat
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 _DIRECTORY_MODE = 0o770
 
@@ -47,26 +44,3 @@ def sync_file_system(path: Path) -> None:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), os.fspath(path))
     finally:
         os.close(descriptor)
-
-
-def remove_tree(path: Path) -> None:
-    """Remove a file, a link or a directory with all that is in it, where it exists. Links are not followed.
-
-    Directories that their owner may not write to are made writable first: images have such.
-    """
-
-    def mend(function: Callable[..., Any], name: str, error: Any) -> None:
-        if isinstance(error[1], FileNotFoundError):
-            return
-        if not isinstance(error[1], PermissionError) or function not in (os.open, os.scandir, os.unlink, os.rmdir):
-            raise error[1]
-        folder = Path(name) if function in (os.open, os.scandir) else Path(name).parent
-        if folder.is_symlink() or stat.S_IMODE(folder.stat().st_mode) & 0o700 == 0o700:
-            raise error[1]
-        folder.chmod(0o700)
-        remove_tree(Path(name))
-
-    if path.is_symlink() or not path.is_dir():
-        path.unlink(missing_ok=True)
-    else:
-        shutil.rmtree(path, onerror=mend)

@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from stage0.store.files import make_directory, remove_tree
+from common.removal import remove_tree
+from stage0.store.files import make_directory
 
 _FILE_MODE = 0o660
 _SCRATCH = "rkt-scratch-"

@@ -12,9 +12,9 @@ from pathlib import Path
 from common.aci.names import MANIFEST, ROOTFS, store_key
 from common.errors import UserError
 from common.files import open_beside
+from common.removal import remove_tree
 from stage0.store.copy import copy_tree
 from stage0.store.extract import extract_image
-from stage0.store.files import remove_tree
 from stage0.store.images import ImageId, Store
 
 _DIRECTORY_MODE = 0o755

@@ -20,9 +20,10 @@ from common.aci.names import MANIFEST, ROOTFS, store_key
 from common.aci.stream import ImageStream
 from common.archive import Entry, EntryType
 from common.errors import UserError
+from common.removal import remove_tree
 from stage0.store.dependencies import Layer, layers
 from stage0.store.extract import Extractor, content_at
-from stage0.store.files import make_directory, remove_tree, sync_directory, sync_file_system
+from stage0.store.files import make_directory, sync_directory, sync_file_system
 from stage0.store.images import ImageId, Store
 from stage0.store.layout import LIMITS, Layout
 from stage0.store.locks import key_lock

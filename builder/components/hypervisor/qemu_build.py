@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import shutil
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from builder.sources.plain_directory import plain_directory
 from builder.sources.tree import SourceKind, classify, place
 from common.errors import UserError
 from common.process import CommandError
+from common.removal import remove_tree
 
 NAME = "qemu-compile"
 PROGRAM = "qemu-system-x86_64"
@@ -73,7 +73,7 @@ def _run(location: str, context: StepContext) -> None:
     # configure refuses names with spaces.
     with plain_directory(context.scratch) as work:
         for left in work.iterdir():
-            shutil.rmtree(left) if left.is_dir() and not left.is_symlink() else left.unlink()
+            remove_tree(left)
         tree, slirp = work / "qemu", work / "libslirp"
         if location:
             place(location, "", tree, context)

@@ -24,6 +24,7 @@ from builder.sources.plain_directory import plain_directory
 from builder.sources.tree import SourceKind, apply_patches, classify, place, unpack
 from common.errors import UserError
 from common.progress import Json, Progress
+from common.removal import remove_tree
 
 FACTS = "kernel.json"
 """In the output of the step that compiles: `{"version": "6.1.192", "symbols": 676}`, a count of options that are on."""
@@ -179,8 +180,7 @@ def _compile(spec: KernelSpec, unused: tuple[str, ...], ctx: StepContext) -> Non
 
 def _place_source(ctx: StepContext, spec: KernelSpec, tree: Path) -> list[str]:
     """Make the tree, patched; return the names of the patches applied."""
-    if tree.exists():
-        shutil.rmtree(tree)
+    remove_tree(tree)
     if spec.source_step in ctx.inputs:
         (archive,) = ctx.inputs[spec.source_step].iterdir()
         unpack(archive, tree, ctx)

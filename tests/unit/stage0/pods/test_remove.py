@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from stage0.pods.mounts import MS_REC, mount, mounted_below, unmount
+from tests.support.deep import cleared, nest
 from tests.support.stub_stage1 import Rkt
 
 MS_BIND = 0x1000
@@ -172,3 +174,32 @@ def test_an_export_holds_what_an_app_wrote_over_its_image(rkt: Rkt) -> None:
     exported = rkt("prepare", "--no-overlay", f"--stage1-path={rkt.stage1}", image)[0].strip()
     etc = rkt.pods / "prepared" / exported / "stage1/rootfs/opt/stage2/app/rootfs/etc"
     assert [path.name for path in etc.iterdir()] == ["mtab"]
+
+
+@pytest.mark.parametrize("command", ["rm", "gc"])
+def test_how_deep_an_app_nested_its_directories_does_not_matter(command: str, rkt: Rkt) -> None:
+    pods = sorted([rkt.run(), rkt.run()])
+    with cleared(rkt.pods):
+        nest(rkt.pods / "run" / pods[0] / "stage1/rootfs/opt/stage2/app/rootfs", 1500)
+        output, errors = rkt("rm", *pods) if command == "rm" else rkt("gc", "--grace-period=0s")
+        assert "Traceback" not in errors
+        assert all(pod in output for pod in pods)
+        assert not any(folders_of(rkt).values())
+
+
+@needs_root
+def test_a_pod_that_cannot_be_removed_keeps_no_other(rkt: Rkt) -> None:
+    pods = sorted([rkt.run(), rkt.run()])
+    held = rkt.pods / "run" / pods[0] / "stage1/rootfs/opt/stage2/app/rootfs/held"
+    held.touch()
+    immutable = subprocess.run(["chattr", "+i", held], capture_output=True, check=False)
+    if immutable.returncode != 0:
+        pytest.skip("no file can be made immutable here")
+    try:
+        errors = rkt("gc", "--grace-period=0s")[1]
+        assert folders_of(rkt)["exited-garbage"] == [pods[0]]
+        assert len([line for line in errors.splitlines() if f"unable to remove pod {pods[0]}" in line]) == 1
+    finally:
+        subprocess.run(["chattr", "-i", *rkt.pods.rglob("held")], check=True)
+    rkt("gc", "--grace-period=0s")
+    assert not any(folders_of(rkt).values())

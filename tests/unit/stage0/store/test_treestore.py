@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from common.errors import UserError
+from common.removal import remove_tree
 from stage0.store import ImageId, Store, TreeStore
 from stage0.store.copy import copy_tree
 from stage0.store.dependencies import layers
-from stage0.store.files import remove_tree
 from tests.support.acis import MTIME, Item, aci, device, folder, hard_link, item, manifest, symlink
 
 NOBODY = 65534
