@@ -12,7 +12,6 @@ from stage0.command_line.pod_selection import chosen_app
 from stage0.pods import directory as pods
 from stage0.pods.directory import State
 from stage0.pods.export import export_app
-from stage0.pods.namespaces import enter_own, is_unprivileged
 from stage0.settings.settings import Settings
 from stage0.store import Store
 
@@ -33,6 +32,4 @@ def export(settings: Settings, app: str | None, overwrite: bool, uuid: str, outp
         if pod.state not in (State.EXITED, State.EXITED_GARBAGE):
             raise UserError("pod is not exited. Only exited pods can be exported")
         name = chosen_app(pod, app, "export")["name"]
-        if is_unprivileged() and pod.uses_overlay:
-            enter_own()
         export_app(pod, store, name, Path(output).absolute(), overwrite=overwrite)

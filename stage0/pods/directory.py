@@ -20,12 +20,13 @@ import stat
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from enum import Enum
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from common.descent import directory_below
 from common.errors import UserError
 
 
@@ -183,22 +184,33 @@ class Pod:
 
         A guest may have written the file or a directory on the way: neither links nor pipes are followed.
         """
-        *folders, file = name.split("/")
-        directory = os.dup(self.descriptor)
+        folder, _, file = name.rpartition("/")
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        with self.directory(folder) if folder else nullcontext(self.descriptor) as directory:
+            descriptor = os.open(file, flags, dir_fd=directory)
+        with os.fdopen(descriptor, "rb") as stream:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST_FILE:
+                raise OSError(errno.EINVAL, "not a file of a reasonable size", name)
+            return stream.read(_LARGEST_FILE)
+
+    def directory(self, name: str) -> AbstractContextManager[int]:
+        """A descriptor of a directory of the pod, which only names it. No link is followed. Raises `OSError`."""
+        return directory_below(self.descriptor, name)
+
+    @contextmanager
+    def here(self) -> Iterator[int]:
+        """A descriptor of the pod's directory in the mount namespace that this process is in now. Raises `OSError`.
+
+        What is mounted in a namespace is not seen through descriptors that were opened in another one.
+        """
+        descriptor = os.open(self.path, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            for folder in folders:
-                flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-                below = os.open(folder, flags, dir_fd=directory)
-                os.close(directory)
-                directory = below
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            with os.fdopen(os.open(file, flags, dir_fd=directory), "rb") as stream:
-                status = os.fstat(stream.fileno())
-                if not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST_FILE:
-                    raise OSError(errno.EINVAL, "not a file of a reasonable size", name)
-                return stream.read(_LARGEST_FILE)
+            if not os.path.samestat(os.fstat(descriptor), os.fstat(self.descriptor)):
+                raise OSError(errno.ESTALE, "another directory is there now", str(self.path))
+            yield descriptor
         finally:
-            os.close(directory)
+            os.close(descriptor)
 
     def has(self, name: str) -> bool:
         """Whether the pod has a file of this name."""
@@ -217,7 +229,7 @@ class Pod:
     def modified(self, name: str) -> int | None:
         """When a file of the pod was changed last, in nanoseconds since 1970; None where there is none."""
         try:
-            return os.stat(name, dir_fd=self.descriptor).st_mtime_ns
+            return os.stat(name, dir_fd=self.descriptor, follow_symlinks=False).st_mtime_ns
         except FileNotFoundError:
             return None
 

@@ -7,57 +7,80 @@ import os
 import tarfile
 from pathlib import Path
 
+from common.descent import readable
 from common.errors import UserError
 from common.files import beside
-from stage0.pods import stage1
 from stage0.pods.directory import Pod
+from stage0.pods.info import written_root
 from stage0.pods.mounts import mounted_below
-from stage0.pods.overlay import mount_tree
+from stage0.pods.namespaces import enter_private, run_in_child
+from stage0.pods.overlay import merged
 from stage0.pods.prepare import APPS, app_tree_id, image_manifest
+from stage0.pods.stage1 import ROOTFS
+from stage0.pods.tree_archive import add_tree
 from stage0.store import Store, TreeId, TreeStore
+from stage0.store.locks import scratch_directory
 
-_CAPABILITIES = "security.capability"
 _MODE = 0o644
 
 
 def export_app(pod: Pod, store: Store, app: str, output: Path, *, overwrite: bool) -> None:
-    """Write an app as an ACI, compressed by gzip. Raises `UserError`; `output` is there once it is complete."""
+    """Write an app as an ACI, compressed by gzip. Raises `UserError`; `output` is there once it is complete.
+
+    The layers of a pod with overlays are mounted on a directory of the store, in a mount namespace of a child process.
+    """
     if not overwrite and os.path.lexists(output):
         raise UserError(f"{output}: target file exists (try --overwrite)")
-    rootfs = pod.path / APPS / app / "rootfs"
-    if pod.uses_overlay:
-        _mount(pod, TreeStore(store), app, rootfs)
-    if [point for point in mounted_below(rootfs) if point != rootfs]:
+    rootfs = f"{APPS}/{app}/rootfs"
+    if [point for point in mounted_below(pod.path / rootfs) if point != pod.path / rootfs]:
         raise UserError(f"pod {pod.uuid} has remaining mountpoints; only pods without can be exported")
     manifest = image_manifest(pod, app)
+    _check_shape(pod, rootfs.replace(ROOTFS, written_root(pod), 1))
+    try:
+        if pod.uses_overlay:
+            with scratch_directory(store.scratch) as place:
+                run_in_child(lambda: _export_layers(pod, TreeStore(store), app, place, manifest, output))
+        else:
+            with pod.directory(rootfs) as directory:
+                _write(output, manifest, directory)
+    except OSError as error:
+        raise _failure(output, error) from error
+
+
+def _check_shape(pod: Pod, name: str) -> None:
+    """Refuse a pod whose guest put something else where the root of its app was. It may be missing."""
+    try:
+        with pod.directory(name):
+            pass
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise UserError(f"pod {pod.uuid} is not as it was made: {name}: {error.strerror}") from error
+
+
+def _export_layers(pod: Pod, trees: TreeStore, app: str, place: Path, manifest: bytes, output: Path) -> None:
+    enter_private()
+    tree_id = app_tree_id(pod, app)
+    try:
+        with merged(pod, tree_id, trees.path(TreeId(tree_id)) / "rootfs", app, place) as directory:
+            _write(output, manifest, directory)
+    except OSError as error:
+        raise _failure(output, error) from error
+
+
+def _failure(output: Path, error: OSError) -> UserError:
+    return UserError(f"cannot export to {output}: {error.filename or output}: {error.strerror}")
+
+
+def _write(output: Path, manifest: bytes, rootfs: int) -> None:
+    entry = tarfile.TarInfo("manifest")
+    entry.size, entry.mode = len(manifest), _MODE
+    directory = readable(rootfs)
     try:
         with beside(output) as temporary:
             with tarfile.open(temporary, mode="w:gz", format=tarfile.PAX_FORMAT) as archive:
-                _add(archive, manifest, rootfs)
+                archive.addfile(entry, io.BytesIO(manifest))
+                add_tree(archive, "rootfs", directory)
             temporary.chmod(_MODE)
-    except OSError as error:
-        raise UserError(f"cannot export to {output}: {error.filename or output}: {error.strerror}") from error
-
-
-def _mount(pod: Pod, trees: TreeStore, app: str, rootfs: Path) -> None:
-    """Mount what a restart of the host has unmounted; the removal of the pod unmounts it."""
-    trees_of = {pod.path / stage1.ROOTFS: (pod.read(stage1.TREE_ID).decode(), ""), rootfs: (app_tree_id(pod, app), app)}
-    for target, (tree_id, name) in trees_of.items():
-        if target not in mounted_below(target):
-            mount_tree(pod, tree_id, trees.path(TreeId(tree_id)) / "rootfs", target, name)
-
-
-def _add(archive: tarfile.TarFile, manifest: bytes, rootfs: Path) -> None:
-    entry = tarfile.TarInfo("manifest")
-    entry.size, entry.mode = len(manifest), _MODE
-    archive.addfile(entry, io.BytesIO(manifest))
-    archive.add(rootfs, "rootfs", recursive=True, filter=lambda entry: _with_capabilities(entry, rootfs))
-
-
-def _with_capabilities(entry: tarfile.TarInfo, rootfs: Path) -> tarfile.TarInfo:
-    if entry.isreg():
-        path = rootfs / entry.name.removeprefix("rootfs").lstrip("/")
-        if _CAPABILITIES in os.listxattr(path, follow_symlinks=False):
-            value = os.getxattr(path, _CAPABILITIES, follow_symlinks=False)
-            entry.pax_headers = {f"SCHILY.xattr.{_CAPABILITIES}": value.decode("utf-8", "surrogateescape")}
-    return entry
+    finally:
+        os.close(directory)

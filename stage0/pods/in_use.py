@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 
+from common.descent import readable
 from common.errors import UserError
 from stage0.pods.directory import Folder, Pod, State, walk
 
@@ -36,6 +38,11 @@ def running_images(pods_dir: Path) -> frozenset[str]:
 
 def _apps(pod: Pod) -> list[str]:
     try:
-        return [path.name for path in (pod.path / _APPS).iterdir()]
+        with pod.directory(_APPS) as directory:
+            descriptor = readable(directory)
     except OSError:
         return []
+    try:
+        return os.listdir(descriptor)  # noqa: PTH208
+    finally:
+        os.close(descriptor)

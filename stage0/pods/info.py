@@ -94,18 +94,19 @@ def _only_child(parent: int) -> int | None:
 
 def exit_status(pod: Pod, app: str) -> int | None:
     """The exit status of an app; None while stage1 has not recorded one."""
-    return _number(pod, f"{_written_root(pod)}/{_STATUS}/{app}")
+    return _number(pod, f"{written_root(pod)}/{_STATUS}/{app}")
 
 
 def is_ready(pod: Pod) -> bool:
     """Whether stage1 has said that its supervisor is up."""
     try:
-        return os.readlink(f"{_written_root(pod)}/rkt/supervisor-status", dir_fd=pod.descriptor) == "ready"
+        with pod.directory(f"{written_root(pod)}/rkt") as directory:
+            return os.readlink("supervisor-status", dir_fd=directory) == "ready"
     except OSError:
         return False
 
 
-def _written_root(pod: Pod) -> str:
+def written_root(pod: Pod) -> str:
     """Where in the pod's directory the files are that stage1 has written."""
     return _UPPER.format(pod.read(TREE_ID).decode()) if pod.uses_overlay else "stage1/rootfs"
 

@@ -6,13 +6,18 @@ import ctypes
 import errno
 import os
 import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from common.descent import directory_below
+
+MS_RDONLY = 1
 MS_REC = 0x4000
 MS_PRIVATE = 1 << 18
 MS_SLAVE = 1 << 19
 MNT_DETACH = 2
-UMOUNT_NOFOLLOW = 8
+_NAMED = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _OCTAL = re.compile(rb"\\([0-7]{3})")
 
@@ -40,21 +45,43 @@ def mounted_below(directory: Path) -> list[Path]:
 
 
 def unmount_below(directory: Path) -> None:
-    """Unmount everything at and below a directory, the last first; what is busy vanishes when it no longer is.
+    """Unmount everything at and below a directory; what is busy vanishes when it no longer is. Raises `OSError`.
 
     Nothing of it reaches the mounts' peers: a volume is often a bind mount of a directory of the host, and what is
-    mounted in that directory shall stay mounted there. Raises `OSError`.
+    mounted in that directory shall stay mounted there. The way to a mount point is one of directories, without links:
+    guests name and move those, and paths may be longer than the kernel takes.
     """
     points = mounted_below(directory)
-    for point in points:
-        mount("", point, flags=MS_REC | MS_PRIVATE)
-    for point in reversed(points):
-        try:
-            unmount(point, UMOUNT_NOFOLLOW)
-        except OSError as error:
-            if error.errno != errno.EBUSY:
-                raise
-            unmount(point, UMOUNT_NOFOLLOW | MNT_DETACH)
+    for _ in range(len(points)):  # each round unmounts at least one
+        for point in _outermost(points):
+            with _named(directory, point) as descriptor:
+                place = Path(f"/proc/self/fd/{descriptor}")
+                mount("", place, flags=MS_REC | MS_PRIVATE)
+                unmount(place, MNT_DETACH)
+        points = mounted_below(directory)
+    if points:
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(points[0]))
+
+
+def _outermost(points: list[Path]) -> list[Path]:
+    """Those that lie below no other one, each once: what is mounted below them goes with them."""
+    known = set(points)
+    return [point for point in dict.fromkeys(points) if known.isdisjoint(point.parents)]
+
+
+@contextmanager
+def _named(directory: Path, point: Path) -> Iterator[int]:
+    """A descriptor of what is mounted at a point at or below a directory."""
+    with ExitStack() as stack:
+        descriptor = os.open(directory, _NAMED)
+        stack.callback(os.close, descriptor)
+        *folders, name = point.relative_to(directory).parts or (".",)
+        if folders:
+            descriptor = stack.enter_context(directory_below(descriptor, "/".join(folders)))
+        if name != ".":
+            descriptor = os.open(name, _NAMED, dir_fd=descriptor)
+            stack.callback(os.close, descriptor)
+        yield descriptor
 
 
 def _libc() -> ctypes.CDLL:

@@ -7,6 +7,7 @@ alone, and vanishes with the last process of the pod.
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import sys
 from collections.abc import Callable
@@ -14,12 +15,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from common.errors import UserError
-from stage0.pods.mounts import MS_REC, MS_SLAVE, mount
+from stage0.pods.mounts import MS_PRIVATE, MS_REC, MS_SLAVE, mount
 
 _CLONE_NEWNS = 0x00020000
 _CLONE_NEWUSER = 0x10000000
 _EVERYBODY = ["0", "0", "4294967295"]
 _FAILED = 255
+_SHOWN = 4000
+"""Characters of an error that a child reports."""
 SETTINGS = Path("/proc/sys")
 """Where the kernel shows them."""
 # Debian's kernels have the second, Ubuntu's the third.
@@ -69,6 +72,21 @@ def enter_own() -> None:
         ) from error
 
 
+def enter_private() -> None:
+    """Move this process into a mount namespace in which mounts are its own alone, whoever it is. Raises `UserError`.
+
+    Nothing that is mounted in it is seen by the host, and all of it ends with the process.
+    """
+    try:
+        if is_unprivileged():
+            enter_own()
+        else:
+            enter_mount_namespace()
+        mount("", Path("/"), flags=MS_REC | MS_PRIVATE)
+    except OSError as error:
+        raise UserError(f"cannot create a mount namespace: {error.strerror}") from error
+
+
 def _what_forbids() -> str:
     """The setting of the kernel by which this host keeps users from having namespaces, as a command that changes it."""
     for name, forbids, allows in _SWITCHES:
@@ -105,6 +123,31 @@ def call_in_child(function: Callable[[], int]) -> int:
     finally:
         # Not sys.exit: what Python does at its end is for the parent to do.
         os._exit(status)
+
+
+def run_in_child(work: Callable[[], None]) -> None:
+    """As `call_in_child`, for what has no result. Raises the `UserError` of `work`."""
+    reader, writer = os.pipe()
+
+    def attempt() -> int:
+        try:
+            work()
+        except UserError as error:
+            os.write(writer, json.dumps([str(error)[:_SHOWN], error.hint[:_SHOWN]]).encode())
+            return 1
+        return 0
+
+    try:
+        status = call_in_child(attempt)
+    finally:
+        os.close(writer)
+        with os.fdopen(reader, "rb") as stream:
+            told = stream.read()
+    if told:
+        message, hint = json.loads(told)
+        raise UserError(message, hint=hint)
+    if status != 0:
+        raise UserError(f"a child process ended with status {status}")
 
 
 def _unshare(flags: int) -> None:

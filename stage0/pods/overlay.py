@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from common.descent import directory_below
 from common.errors import UserError
 from stage0.pods.directory import Pod
-from stage0.pods.mounts import mount
+from stage0.pods.mounts import MS_RDONLY, mount
 from stage0.pods.namespaces import call_in_child, enter_mount_namespace, in_user_namespace
 from stage0.settings.settings import Settings
 from stage0.store.locks import scratch_directory
@@ -60,6 +63,56 @@ def mount_tree(pod: Pod, tree_id: str, lower: Path, target: Path, app: str = "")
     _mount(target, lower, upper, work)
 
 
+def mount_again(pod: Pod, tree_id: str, lower: Path, target: str) -> None:
+    """Mount a tree without an app at the directory `target` of a pod that ran before, in this mount namespace.
+
+    A guest may have written what is in the layers and in `target`, so that all of it is taken by descriptors. Raises
+    `OSError`.
+    """
+    layers = f"{FOLDER}/{tree_id}"
+    with ExitStack() as stack:
+        top = stack.enter_context(pod.here())
+        upper, work, place = (
+            stack.enter_context(directory_below(top, name)) for name in (f"{layers}/upper", f"{layers}/work", target)
+        )
+        options = _options(lower=_by(stack.enter_context(_opened(lower))), upper=_by(upper), work=_by(work))
+        mount("overlay", _by(place), "overlay", options=options)
+
+
+@contextmanager
+def merged(pod: Pod, tree_id: str, lower: Path, app: str, place: Path) -> Iterator[int]:
+    """A descriptor of the root of an app as it was left: its tree with the pod's layer above it. Raises `OSError`.
+
+    They are mounted at the directory `place`, which no guest can reach, and where nothing can be written. This process
+    is in a mount namespace of its own.
+    """
+    with ExitStack() as stack:
+        top = stack.enter_context(pod.here())
+        below = stack.enter_context(_opened(lower))
+        try:
+            upper = stack.enter_context(directory_below(top, f"{FOLDER}/{tree_id}/upper/{app}"))
+        except FileNotFoundError:  # it was never mounted
+            yield below
+            return
+        target = stack.enter_context(_opened(place))
+        mount("overlay", _by(target), "overlay", MS_RDONLY, _read_only(upper, below))
+        yield stack.enter_context(_opened(place))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """A descriptor of a directory that is not in a pod."""
+    descriptor = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _by(descriptor: int) -> Path:
+    return Path(f"/proc/self/fd/{descriptor}")
+
+
 def _mount(target: Path, lower: Path, upper: Path, work: Path) -> None:
     try:
         mount("overlay", target, "overlay", options=_options(lower=lower, upper=upper, work=work))
@@ -69,6 +122,14 @@ def _mount(target: Path, lower: Path, upper: Path, work: Path) -> None:
 
 def _options(lower: Path, upper: Path, work: Path, **_: Path) -> str:
     parts = {"lowerdir": lower, "upperdir": upper, "workdir": work}
-    options = [f"{name}={os.fspath(path).translate(_ESCAPES)}" for name, path in parts.items()]
+    return _joined([f"{name}={os.fspath(path).translate(_ESCAPES)}" for name, path in parts.items()])
+
+
+def _read_only(*layers: int) -> str:
+    """The options for layers, the highest first, none of which is written to."""
+    return _joined([f"lowerdir={':'.join(os.fspath(_by(layer)) for layer in layers)}"])
+
+
+def _joined(options: list[str]) -> str:
     # The attributes that overlays otherwise use are for root of the host alone.
     return ",".join([*options, *(["userxattr"] if in_user_namespace() else [])])

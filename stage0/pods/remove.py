@@ -14,8 +14,8 @@ from stage0.pods import directory as pods
 from stage0.pods import stage1
 from stage0.pods.directory import Folder, Pod, State
 from stage0.pods.mounts import mounted_below, unmount_below
-from stage0.pods.namespaces import call_in_child, enter_own, is_unprivileged
-from stage0.pods.overlay import mount_tree
+from stage0.pods.namespaces import enter_private, is_unprivileged, run_in_child
+from stage0.pods.overlay import mount_again
 from stage0.pods.stage1 import EntryPoint, Stage1
 from stage0.settings.settings import Settings
 from stage0.store import Store, TreeId, TreeStore
@@ -53,8 +53,9 @@ def delete(settings: Settings, pod: Pod) -> None:
     try:
         unmount_below(pod.path)
         # The trees first: while the manifest is there, the pod can be looked at and deleted again.
-        for name in ("stage1/rootfs", "overlay"):
-            remove_tree(pod.path / name)
+        with suppress(FileNotFoundError, NotADirectoryError), pod.directory("stage1") as directory:
+            remove_tree("rootfs", directory=directory)
+        remove_tree("overlay", directory=pod.descriptor)
         remove_tree(pod.path)
     except OSError as error:
         raise UserError(f"unable to remove pod {pod.uuid}: {error.filename}: {error.strerror}") from error
@@ -72,26 +73,34 @@ def _collect_stage1(settings: Settings, pod: Pod) -> None:
     try:
         image = Stage1.of(pod)
         image.program(pod.path, EntryPoint.GC)
-        if is_unprivileged():
-            status = call_in_child(lambda: _call_gc(settings, pod, image))
+        target = pod.path / stage1.ROOTFS
+        if is_unprivileged() or (pod.uses_overlay and target not in mounted_below(target)):
+            # A restart of the host has unmounted it, or it was mounted in the namespace of the pod.
+            run_in_child(lambda: _call_gc_apart(settings, pod, image))
         else:
-            status = _call_gc(settings, pod, image)
-        if status != 0:
-            note(f"problem performing stage1 GC on {pod.uuid}: exit status {status}")
+            _call_gc(settings, pod, image)
     except (UserError, OSError) as error:
         note(f"skipping stage1 GC of {pod.uuid}: {error}")
 
 
-def _call_gc(settings: Settings, pod: Pod, image: Stage1) -> int:
-    if is_unprivileged():
-        enter_own()
-    target = pod.path / stage1.ROOTFS
-    if pod.uses_overlay and target not in mounted_below(target):
-        # A restart of the host has unmounted it, or it was mounted in the namespace of the pod. `delete` unmounts it.
-        tree_id = TreeId(pod.read(stage1.TREE_ID).decode())
-        with Store(settings.data_dir) as store:
-            mount_tree(pod, tree_id, TreeStore(store).path(tree_id) / "rootfs", target)
-    return stage1.collect_garbage(pod, image, debug=settings.debug, local_config=os.fspath(settings.local_config))
+def _call_gc_apart(settings: Settings, pod: Pod, image: Stage1) -> None:
+    """In a mount namespace of this process, which has the tree of stage1 at its place."""
+    enter_private()
+    try:
+        if pod.uses_overlay:
+            tree_id = TreeId(pod.read(stage1.TREE_ID).decode())
+            with Store(settings.data_dir) as store:
+                mount_again(pod, tree_id, TreeStore(store).path(tree_id) / "rootfs", stage1.ROOTFS)
+    except OSError as error:
+        raise UserError(f"{error.filename}: {error.strerror}") from error
+    _call_gc(settings, pod, image)
+
+
+def _call_gc(settings: Settings, pod: Pod, image: Stage1) -> None:
+    local_config = os.fspath(settings.local_config)
+    status = stage1.collect_garbage(pod, image, debug=settings.debug, local_config=local_config)
+    if status != 0:
+        note(f"problem performing stage1 GC on {pod.uuid}: exit status {status}")
 
 
 def mark(settings: Settings) -> None:

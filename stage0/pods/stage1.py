@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import posixpath
+import stat
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from common.aci.schema import annotation
+from common.descent import directory_below
 from common.errors import UserError
 from stage0.pods.directory import Pod
 from stage0.settings.insecure import Insecure
@@ -194,7 +196,7 @@ def _execute(pod: Pod, argv: list[str], environment: Mapping[str, str]) -> NoRet
 
 def stop(pod: Pod, stage1: Stage1, *, force: bool) -> int:
     """Ask the pod to end, or with `force` make it end; the exit status of the stop entry point."""
-    program = stage1.program(pod.path / ROOTFS, EntryPoint.STOP)
+    program = _program_of_pod(pod, stage1, EntryPoint.STOP)
     return _call(pod, [str(program), *(["--force"] if force else []), pod.uuid], output=True)
 
 
@@ -203,8 +205,25 @@ def collect_garbage(pod: Pod, stage1: Stage1, *, debug: bool, local_config: str)
     words = ["--debug"] if debug else []
     if local_config and stage1.supports(Feature.GC_LOCAL_CONFIG):
         words += ["--local-config", local_config]
-    program = stage1.program(pod.path / ROOTFS, EntryPoint.GC)
+    program = _program_of_pod(pod, stage1, EntryPoint.GC)
     return _call(pod, [str(program), *words, pod.uuid], output=False)
+
+
+def _program_of_pod(pod: Pod, stage1: Stage1, entry: EntryPoint) -> Path:
+    """The program of an entry point in a pod that has run. Raises `UserError` unless it is a file.
+
+    A guest that put a link there, or on the way, gets nothing executed.
+    """
+    program = stage1.program(pod.path / ROOTFS, entry)
+    folder = os.fspath(program.parent.relative_to(pod.path))
+    try:
+        with pod.here() as top, directory_below(top, folder) as directory:
+            is_file = stat.S_ISREG(os.stat(program.name, dir_fd=directory, follow_symlinks=False).st_mode)
+    except OSError as error:
+        raise UserError(f"cannot execute {program}: {error.strerror}") from error
+    if not is_file:
+        raise UserError(f"cannot execute {program}: it is not the file that it was")
+    return program
 
 
 def _call(pod: Pod, argv: list[str], *, output: bool) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stage0.pods.mounts import MS_REC, mount, mounted_below, unmount
+from stage0.pods.mounts import MS_REC, mount, mounted_below, unmount, unmount_below
 from tests.support.deep import cleared, nest
 from tests.support.stub_stage1 import Rkt
 
@@ -161,15 +161,19 @@ def test_an_app_is_exported_as_an_image_that_can_be_run(rkt: Rkt) -> None:
 
 
 @needs_root
-def test_an_export_holds_what_an_app_wrote_over_its_image(rkt: Rkt) -> None:
+@pytest.mark.parametrize("restarted", [False, True])
+def test_an_export_holds_what_an_app_wrote_over_its_image(restarted: bool, rkt: Rkt) -> None:
     saved = rkt.place / "saved"
     rkt("run", f"--stage1-path={rkt.stage1}", f"--uuid-file-save={saved}", rkt.app)
     pod = rkt.pods / "run" / saved.read_text()
     (pod / "stage1/rootfs/opt/stage2/app/rootfs/etc/greeting").unlink()
-    for point in reversed(mounted_below(pod)):
-        unmount(point)
+    if restarted:
+        unmount_below(pod)
+    mounts = mounted_below(rkt.place)
     image = rkt.place / "exported.aci"
     rkt("export", saved.read_text(), image)
+    assert mounted_below(rkt.place) == mounts
+    assert not list((rkt.data / "cas/tmp").iterdir())
     rkt("rm", saved.read_text())
     exported = rkt("prepare", "--no-overlay", f"--stage1-path={rkt.stage1}", image)[0].strip()
     etc = rkt.pods / "prepared" / exported / "stage1/rootfs/opt/stage2/app/rootfs/etc"
