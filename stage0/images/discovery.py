@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from html.parser import HTMLParser
 from typing import TypeVar
 
 from common.errors import UserError
+from stage0.images.meta_tags import read_meta
 from stage0.syntax.image_name import ImageName
 from stage0.transport.client import Client
 from stage0.transport.messages import tell
 
-_VARIABLE = re.compile(r"\{.*?\}")
+_VARIABLE = re.compile(r"\{[^{}]*+\}")
+_MOST_KEYS = 16
+"""Of one page: each is a download, and a question to a person."""
 T = TypeVar("T")
 
 
@@ -53,7 +55,10 @@ class Discovery:
         """URLs of the keys that sign images of `prefix`. Raises `UserError` as `endpoints` does."""
 
         def urls(tags: tuple[Tag, ...]) -> tuple[str, ...]:
-            return tuple(tag.template for tag in tags if tag.name == "ac-discovery-pubkeys")
+            found = tuple(tag.template for tag in tags if tag.name == "ac-discovery-pubkeys")
+            if len(found) > _MOST_KEYS:
+                raise UserError(f"discovery of the keys of {prefix!r} led to more than {_MOST_KEYS} keys")
+            return found
 
         return self._walk(prefix, urls, "ac-discovery-pubkeys")
 
@@ -84,31 +89,18 @@ class Discovery:
                 if scheme == self._schemes[-1]:
                     raise
             else:
-                return parse_tags(page.decode("utf-8", "replace"))
+                return parse_tags(page.decode("utf-8", "replace"), prefix)
         raise AssertionError("no scheme to try")
 
 
-def parse_tags(page: str) -> tuple[Tag, ...]:
-    """The meta tags of a page that are about discovery, in its order."""
-    parser = _MetaTags()
-    parser.feed(page)
-    parser.close()
-    return tuple(parser.tags)
-
-
-class _MetaTags(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: list[Tag] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag != "meta":
-            return
-        values = {name: value or "" for name, value in attrs}
-        prefix, _, template = values.get("content", "").strip().partition(" ")
-        name = values.get("name", "")
-        if name.startswith("ac-") and prefix and template.strip():
-            self.tags.append(Tag(name, prefix, template.strip()))
+def parse_tags(page: str, where: str = "page") -> tuple[Tag, ...]:
+    """The meta tags of a page that are about discovery, in its order. Raises `UserError` for a page with too much."""
+    tags: list[Tag] = []
+    for meta in read_meta(page, "ac-", where):
+        prefix, _, template = meta.content.strip().partition(" ")
+        if prefix and template.strip():
+            tags.append(Tag(meta.name, prefix, template.strip()))
+    return tuple(tags)
 
 
 def _endpoints(tags: tuple[Tag, ...], image: ImageName) -> tuple[Endpoint, ...]:

@@ -107,10 +107,98 @@ def test_a_failure_says_what_was_tried(site: Site) -> None:
         ('<!-- <meta name="ac-discovery" content="a b"> -->', []),
         ("<script>\"<meta name=ac-discovery content='a b'>\"</script>", []),
         ('<meta name="ac-discovery" content="a b&amp;c">', [Tag("ac-discovery", "a", "b&c")]),
+        ('<meta name="ac-discovery" content="a b?c&copy=d&#x41;&apos;">', [Tag("ac-discovery", "a", "b?c&copy=dA'")]),
+        ('<meta content = "a b"\n name\t=\n"ac-discovery" />', [Tag("ac-discovery", "a", "b")]),
+        ('<meta name="ac-discovery" name="x" content="a b" content="c d">', [Tag("ac-discovery", "a", "b")]),
+        ('<meta name="ac-discovery" content="a b>c"', []),
+        ('<meta name="ac-discovery" content="a b', []),
+        ('<metadata name="ac-discovery" content="a b">', []),
+        ('<title><meta name="ac-discovery" content="a b"></title>', []),
+        ('<script src="x"/><meta name="ac-discovery" content="a b">', [Tag("ac-discovery", "a", "b")]),
+        (
+            '<!doctype html><?xml?><![CDATA[>]]><meta name="ac-discovery" content="a b">',
+            [Tag("ac-discovery", "a", "b")],
+        ),
+        ('<head></head><meta name="ac-discovery" content="a b">', []),
+        ('<BODY class="x"><meta name="ac-discovery" content="a b">', []),
     ],
 )
 def test_meta_tags(html: str, tags: list[Tag]) -> None:
     assert list(parse_tags(html)) == tags
+
+
+HOSTILE = (
+    "<",
+    "<a ",
+    "<!",
+    "<![",
+    "<!--",
+    "<?",
+    "</",
+    "<![CDATA[",
+    "{",
+    "&#",
+    '<a b="',
+    "<meta name=",
+    "<title>",
+    " ",
+    "=",
+)
+
+
+@pytest.mark.parametrize("part", HOSTILE)
+def test_a_hostile_page_is_read_in_proportion_to_its_length(part: str) -> None:
+    """Each of them took minutes, or was a defect, in a parser that goes back."""
+    assert parse_tags(part * (200_000 // len(part))) == ()
+
+
+@pytest.mark.parametrize("template", ["{" * 4000, "{a" * 2000, "}" * 2000 + "{" * 2000])
+def test_a_hostile_template_is_rendered_in_proportion_to_its_length(template: str, site: Site) -> None:
+    tag = f'<meta name="ac-discovery" content="example.com https://x/{template}">'
+    site.routes[page("/a")] = content(tag.encode() * 200)
+    found = discover().endpoints(parse_name("example.com/a"))
+    assert [endpoint.aci for endpoint in found] == [f"https://x/{template}"] * 200
+
+
+@pytest.mark.parametrize(
+    ("html", "message"),
+    [
+        ('<meta name="ac-discovery" content="a b">' * 257, "more than 256 tags"),
+        (f'<meta name="ac-discovery" content="a {"b" * 4096}">', "more than 4096 characters in a tag"),
+        (f'<meta name="ac-discovery" content="a &#{"1" * 5000};">', "more than 4096 characters in a tag"),
+        ("x" * ((1 << 20) + 1), "a page of more than 1048576 characters"),
+    ],
+)
+def test_a_page_with_too_much_is_refused(html: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        parse_tags(html)
+
+
+def test_a_page_with_too_many_keys_is_refused(site: Site) -> None:
+    site.routes[page()] = content(b'<meta name="ac-discovery-pubkeys" content="example.com https://x/key"/>' * 17)
+    with pytest.raises(UserError, match="led to more than 16 keys"):
+        discover().public_keys("example.com")
+
+
+MARKS = (">", "/>", "-->", "]]>", "'", '"', "}", ";", "\0", "é", "\n", "\udcff", "&amp;", "content=", "ac-discovery")
+TAGS = ("</head>", "<body>", "<script>", "</script>", '<meta name="ac-discovery" content="a b">')
+PIECES = st.sampled_from([*HOSTILE, *MARKS, *TAGS])
+
+
+@given(st.lists(PIECES | st.text(max_size=3), max_size=40).map("".join))
+def test_any_page_gives_tags_or_an_error_of_one_line(html: str) -> None:
+    try:
+        tags = parse_tags(html)
+    except UserError as error:
+        assert "\n" not in str(error)
+    else:
+        assert all(tag.name.startswith("ac-") and tag.prefix and tag.template for tag in tags)
+
+
+@given(st.binary(max_size=300), st.integers(1, 200))
+def test_any_bytes_are_a_page(data: bytes, times: int) -> None:
+    for tag in parse_tags((data * times).decode("utf-8", "replace")):
+        assert len(tag.prefix) + len(tag.template) < 4096
 
 
 @given(st.text(alphabet="<>!-/\"'=&; metanconvtx\n[]?{}"))
