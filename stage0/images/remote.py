@@ -113,7 +113,10 @@ class Downloader:
         return known if source.asked is None or not mismatch(manifest, source.asked) else None
 
     def _load(self, place: Slot, source: Source, etag: str) -> Answer:
-        return place.fetch(self._client, source.url, "ACI", most=self._client.limits.image_bytes, etag=etag)
+        limits = self._client.limits
+        return place.fetch(
+            self._client, source.url, "ACI", most=limits.image_bytes, seconds=limits.image_seconds, etag=etag
+        )
 
     @contextmanager
     def _signature(self, source: Source) -> Iterator[Path | None]:
@@ -123,8 +126,10 @@ class Downloader:
             return
         with slot(self._importer.store.scratch, source.signature_url) as place:
             deferred = False
+            limits = self._client.limits
+            most, seconds = limits.small_bytes, limits.small_seconds
             try:
-                place.fetch(self._client, source.signature_url, "signature", most=self._client.limits.small_bytes)
+                place.fetch(self._client, source.signature_url, "signature", most=most, seconds=seconds)
             except DeferredError:
                 tell("server requested deferring the signature download")
                 deferred = True

@@ -9,16 +9,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from urllib.parse import unquote
+from weakref import WeakKeyDictionary
 
 import requests
 import urllib3
 
 from common.certificates import host_certificates
+from common.deadline import Deadline, deadline_of_answers
 from common.errors import UserError
 from common.version import VERSION
 from stage0.settings.limits import Limits
 from stage0.syntax.urls import join_url, shown, split_url
 from stage0.transport.auth import Auth
+from stage0.transport.session import Session
 
 _CHUNK = 1 << 18
 
@@ -38,17 +41,25 @@ class Client:
         self.limits = limits or Limits()
         self._auth = auth
         self._certificates: str | bool = False if skip_tls_check else host_certificates()
-        self._session = requests.Session()
+        self._session = Session()
+        self._times: WeakKeyDictionary[requests.Response, tuple[Deadline, float]] = WeakKeyDictionary()
+        """Of answers that are read: the deadline of the next bytes, and the moment by which all have to be there."""
 
     @contextmanager
-    def get(self, url: str, headers: Mapping[str, str] | None = None) -> Iterator[requests.Response]:
+    def get(
+        self, url: str, headers: Mapping[str, str] | None = None, *, until: float | None = None
+    ) -> Iterator[requests.Response]:
         """The answer to a GET, whatever its status, with its body still to be read; redirects are followed.
 
-        Raises `DownloadError` where there is none, for too many redirects, and for one from https to anything else.
+        All of it has to be there at the moment `until` of `time.monotonic`, by default that of small answers. Raises
+        `DownloadError` where there is none, for too many redirects, and for one from https to anything else.
         """
         current = url
+        end = time.monotonic() + self.limits.small_seconds if until is None else until
         for _ in range(self.limits.redirects + 1):
-            response = self._send(current, headers or {})
+            deadline = Deadline(min(end, time.monotonic() + self.limits.header_seconds))
+            response = self._send(current, headers or {}, deadline)
+            self._times[response] = deadline, end
             try:
                 if not response.is_redirect:
                     yield response
@@ -76,9 +87,15 @@ class Client:
         announced = announced_length(response)
         if announced is not None and announced > most:
             raise DownloadError(f"{shown(url)}: has {announced} bytes, more than the {most} that are allowed")
+        deadline, end = self._times[response]
         received = span_bytes = 0
         span_end = time.monotonic() + self.limits.stall_seconds
-        while chunk := _next_chunk(response, url):
+        while True:
+            deadline.end = min(end, time.monotonic() + self.limits.stall_seconds)
+            if time.monotonic() >= end:
+                raise BrokenOffError(f"{shown(url)}: takes longer than is allowed: {received} bytes came")
+            if not (chunk := _next_chunk(response, url)):
+                break
             received += len(chunk)
             span_bytes += len(chunk)
             if received > most:
@@ -91,13 +108,15 @@ class Client:
         if announced is not None and received < announced:
             raise BrokenOffError(f"{shown(url)}: broke off: {received} of {announced} bytes came")
 
-    def _send(self, url: str, headers: Mapping[str, str]) -> requests.Response:
+    def _send(self, url: str, headers: Mapping[str, str], deadline: Deadline) -> requests.Response:
         own = {"User-Agent": f"rkt/{VERSION}", "Accept-Encoding": "identity", **headers}
+        if deadline.passed:
+            raise BrokenOffError(f"{shown(url)}: takes longer than is allowed")
         limits = self.limits
         try:
             request = self._session.prepare_request(requests.Request("GET", url, headers=own, auth=self._authorize))
             settings = self._session.merge_environment_settings(url, {}, True, self._certificates, None)
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), deadline_of_answers(deadline):
                 warnings.simplefilter("ignore", urllib3.exceptions.InsecureRequestWarning)
                 return self._session.send(
                     request, timeout=(limits.connect_seconds, limits.stall_seconds), allow_redirects=False, **settings

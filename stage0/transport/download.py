@@ -57,20 +57,21 @@ class Slot:
         self.keep = False
         """A download into it is going on, or broke off and may be gone on with."""
 
-    def fetch(self, client: Client, url: str, label: str, *, most: int, etag: str = "") -> Answer:
+    def fetch(self, client: Client, url: str, label: str, *, most: int, seconds: float, etag: str = "") -> Answer:
         """Download `url`, unless `etag` still stands for it, and go on with what an earlier run left.
 
         Raises `DeferredError` for status 202, `DownloadError` for all else that is not a complete answer of at most
-        `most` bytes. What can be gone on with stays for the next run.
+        `most` bytes within `seconds`. What can be gone on with stays for the next run.
         """
         self.keep = True
+        until = time.monotonic() + seconds
         for attempt in range(1, client.limits.attempts + 1):
             size = self._size()
             try:
-                answer = self._attempt(client, url, label, most, etag)
+                answer = self._attempt(client, url, label, most, etag, until)
             except BrokenOffError:
                 grown = self._size() > size
-                if grown and attempt < client.limits.attempts:
+                if grown and attempt < client.limits.attempts and time.monotonic() < until:
                     continue
                 self.keep = self._size() > 0 and bool(self._validator(url))
                 raise
@@ -86,14 +87,14 @@ class Slot:
         self._stream.truncate(0)
         self._notes.unlink(missing_ok=True)
 
-    def _attempt(self, client: Client, url: str, label: str, most: int, etag: str) -> Answer:
+    def _attempt(self, client: Client, url: str, label: str, most: int, etag: str, until: float) -> Answer:
         headers = {"If-None-Match": etag} if etag else {}
         validator, size = self._validator(url), self._size()
         if validator and size:
             headers |= {"Range": f"bytes={size}-", "If-Range": validator}
         else:
             self.discard()
-        with client.get(url, headers) as response:
+        with client.get(url, headers, until=until) as response:
             status = response.status_code
             if status == requests.codes.not_modified and etag:
                 return Answer(True, etag, _max_age(response))

@@ -99,6 +99,17 @@ class Site:
         self.closing.wait()
         request.close_connection = True
 
+    def trickle(self, start: bytes, again: bytes) -> Route:
+        """A route: bytes of an answer, and then the same few again and again, as if they were its next ones."""
+
+        def route(request: Request) -> None:
+            request.wfile.write(start)
+            while not self.closing.wait(0.05):
+                request.wfile.write(again)
+            request.close_connection = True
+
+        return route
+
 
 def content(body: bytes, **headers: str) -> Route:
     extra = {name.replace("_", "-"): value for name, value in headers.items()}

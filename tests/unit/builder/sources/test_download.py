@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.server
 import ssl
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.sources.download import FetchError, fetch
+from builder.sources.download import FetchError, Limits, fetch
 from tests.support.step_context import NO_STEP, PlainContext
 from tests.unit.builder.synthetic import make_config
 
@@ -18,9 +19,31 @@ DATA = bytes(range(256)) * 3000
 DIGEST = hashlib.sha256(DATA).hexdigest()
 
 
+HEAD = b"HTTP/1.0 200 OK\r\n"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+TRICKLES = {
+    "/status": (b"", b"H"),
+    "/header": (HEAD + b"Name: ", b"x"),
+    "/continue": (b"HTTP/1.1 100 Continue\r\n", b"\r\nHTTP/1.1 100 Continue\r\n"),
+    "/body": (HEAD + b"\r\n", b"x"),
+    "/chunk": (CHUNKED, b"0"),
+    "/endless": (HEAD + b"\r\n", bytes(1 << 16)),
+    "/endless-redirect": (b"HTTP/1.0 302 Found\r\nLocation: /file\r\n\r\n", bytes(1 << 16)),
+}
+"""Bytes of an answer, and what comes again and again after them."""
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
+    closing: threading.Event
+
     def do_GET(self) -> None:
-        if self.path == "/absent":
+        if self.path in TRICKLES:
+            start, again = TRICKLES[self.path]
+            with contextlib.suppress(OSError):
+                self.wfile.write(start)
+                while not self.closing.wait(0 if len(again) > 1000 else 0.05):
+                    self.wfile.write(again)
+        elif self.path == "/absent":
             self.send_error(404)
         elif self.path.startswith("/to/"):
             self.send_response(302)
@@ -38,11 +61,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 def serve(server: http.server.ThreadingHTTPServer) -> Iterator[str]:
+    Handler.closing = threading.Event()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:
         yield f"127.0.0.1:{server.server_port}"
     finally:
+        Handler.closing.set()
         server.shutdown()
         thread.join()
         server.server_close()
@@ -130,6 +155,31 @@ def test_what_is_wrong_leaves_nothing(
         fetch(plain_server + path, folder / "f", sha256=sha256, size=size)
     assert [item.name for item in folder.iterdir()] == ["f"]
     assert (folder / "f").read_text() == "the one before"
+
+
+@pytest.mark.parametrize("path", ["/status", "/header", "/continue", "/body", "/chunk"])
+def test_a_trickle_ends(plain_server: str, folder: Path, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each byte starts the timeout of a socket anew."""
+    monkeypatch.setattr("builder.sources.download.LIMITS", Limits(header_seconds=0.5, stall_seconds=0.5))
+    with pytest.raises(FetchError, match=r"timed out|the server stalls"):
+        fetch(plain_server + path, folder / "f", sha256=DIGEST)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_slow_body_has_a_time(plain_server: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("builder.sources.download.LIMITS", Limits(total_seconds=0.5, stall_bytes=1))
+    with pytest.raises(FetchError, match="timed out"):
+        fetch(f"{plain_server}/body", folder / "f", sha256=DIGEST)
+
+
+def test_an_endless_body_ends(plain_server: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("builder.sources.download.LIMITS", Limits(most_bytes=1 << 20))
+    with pytest.raises(FetchError, match="more than 1048576 bytes came, as many as are allowed"):
+        fetch(f"{plain_server}/endless", folder / "f", sha256=DIGEST)
+
+
+def test_the_body_of_a_redirection_is_not_read(plain_server: str, folder: Path) -> None:
+    assert fetch(f"{plain_server}/endless-redirect", folder / "f", sha256=DIGEST) == DIGEST
 
 
 def test_a_server_that_is_not_there(folder: Path) -> None:

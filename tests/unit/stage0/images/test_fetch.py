@@ -324,6 +324,15 @@ def test_a_download_that_breaks_off_goes_on_where_it_ended(world: World) -> None
     assert world.left_behind == []
 
 
+def test_all_attempts_share_one_time(world: World) -> None:
+    """A server that breaks off after every other byte would keep each attempt busy."""
+    world.site.routes[ACI] = world.site.trickle(b'HTTP/1.1 200 OK\r\nETag: "a"\r\nContent-Length: 1000\r\n\r\n', b"a")
+    limits = replace(LIMITS, image_seconds=0.5, attempts=1000)
+    with Store(world.settings.data_dir) as store, pytest.raises(UserError, match=r"stalls|in time|longer than"):
+        Fetcher(world.settings, store, PullPolicy.NEW, limits).fetch(NAME)
+    assert len(world.site.headers_of(ACI)) == 1
+
+
 def test_a_later_run_goes_on_with_what_is_there(world: World) -> None:
     half = len(world.aci) // 2
     world.site.routes[ACI] = truncated(world.aci[:half], len(world.aci), ETag='"one"')

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 from types import MappingProxyType
 
@@ -10,7 +11,7 @@ from common.errors import UserError
 from stage0.settings.limits import Limits
 from stage0.transport.auth import Auth
 from stage0.transport.client import BrokenOffError, Client, DownloadError
-from tests.support.image_server import Request, Site, content, redirect, status
+from tests.support.image_server import Request, Site, content, endless, redirect, status
 
 URL = "https://example.com/file"
 NO_AUTH = Auth(MappingProxyType({}), MappingProxyType({}))
@@ -138,6 +139,74 @@ def test_a_trickle_is_as_good_as_nothing(site: Site) -> None:
     site.routes[URL] = route
     with pytest.raises(BrokenOffError, match=r"the server stalls|does not answer in time"):
         Client(NO_AUTH, limits=Limits(stall_seconds=1)).read(URL)
+
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("start", "again"),
+    [
+        (b"", b"H"),
+        (HEAD + b"Name: ", b"x"),
+        (b"HTTP/1.1 100 Continue\r\n", b"\r\nHTTP/1.1 100 Continue\r\n"),
+        (b"HTTP/1.1 302 Found\r\nLocation: /file\r\n", b"X"),
+    ],
+)
+def test_headers_have_a_time(start: bytes, again: bytes, site: Site) -> None:
+    """Each byte starts the timeout of a socket anew."""
+    site.routes[URL] = site.trickle(start, again)
+    with pytest.raises(BrokenOffError, match="does not answer in time"):
+        Client(NO_AUTH, limits=Limits(header_seconds=0.5)).read(URL)
+
+
+def test_the_answer_of_a_proxy_has_the_same_time(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Request, "do_CONNECT", lambda request: site.trickle(HEAD, b"x")(request))
+    with pytest.raises(BrokenOffError):
+        Client(NO_AUTH, limits=Limits(header_seconds=0.5)).read(URL)
+
+
+@pytest.mark.parametrize(
+    ("start", "again"),
+    [
+        (CHUNKED, b"0"),
+        (CHUNKED + b"1\r\na\r\n0\r\nTrailer: x", b"\r\nTrailer: x"),
+        (CHUNKED, b"1\r\na\r\n"),
+        (HEAD + b"Content-Length: 1000\r\n\r\n", b"a"),
+    ],
+)
+def test_all_of_a_small_answer_has_a_time(start: bytes, again: bytes, site: Site) -> None:
+    site.routes[URL] = site.trickle(start, again)
+    with pytest.raises(BrokenOffError, match=r"stalls|longer than is allowed|in time"):
+        Client(NO_AUTH, limits=Limits(small_seconds=0.5, stall_bytes=1)).read(URL)
+
+
+def test_a_span_without_bytes_ends_inside_of_the_frame_of_a_chunk(site: Site) -> None:
+    site.routes[URL] = site.trickle(CHUNKED, b"0")
+    client = Client(NO_AUTH, limits=Limits(stall_seconds=1))
+    with pytest.raises(BrokenOffError, match="stalls"), client.get(URL, until=time.monotonic() + 600) as response:
+        list(client.body(response, URL, 1000))
+
+
+def test_redirects_share_one_time(site: Site) -> None:
+    def route(request: Request) -> None:
+        site.closing.wait(0.3)
+        redirect("/file")(request)
+
+    site.routes[URL] = route
+    with pytest.raises(BrokenOffError, match=r"in time|longer than is allowed"):
+        Client(NO_AUTH, limits=Limits(small_seconds=1, redirects=1000)).read(URL)
+
+
+def test_the_body_of_a_redirect_is_not_read(site: Site, client: Client) -> None:
+    def route(request: Request) -> None:
+        request.start(302, {"Location": "/there", "Connection": "close"})
+        endless(request)
+
+    site.routes[URL] = route
+    site.routes["https://example.com/there"] = content(b"there")
+    assert client.read(URL) == b"there"
 
 
 def test_statuses_are_errors(site: Site, client: Client) -> None:
