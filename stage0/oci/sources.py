@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import posixpath
 import re
@@ -17,16 +16,14 @@ from common.archive import ArchiveReader, EntryType
 from common.errors import UserError
 from common.process import run
 from stage0.oci.config import DockerName, appc_arch, parse_docker_name
+from stage0.oci.layout import INDEX, MOST_JSON, Layout
 from stage0.settings.insecure import Insecure
 from stage0.store.layout import LIMITS
 from stage0.syntax.image_name import ForeignImage, host_arch
 from stage0.transport.auth import Auth
 
-_MAX_JSON = 4 << 20
 _DEPTH = 4
 """Indexes within indexes."""
-_DIGEST = re.compile(r"(sha256|sha512):([0-9a-f]{64,128})")
-_INDEX = "index.json"
 _LAYOUT_FILE = re.compile(r"index\.json|blobs/(sha256|sha512)/[0-9a-f]{64,128}")
 _REF_NAME = "org.opencontainers.image.ref.name"
 _LAYERS = ("tar", "tar+gzip", "tar.gzip")
@@ -94,19 +91,17 @@ def _from_registry(image: ForeignImage, scratch: Path, auth: Auth, insecure: Ins
 
 
 def _from_layout(directory: Path, reference: str, where: str, fallback: str) -> SourceImage:
-    try:
-        index = _json(directory / _INDEX, where)
-    except OSError as error:
-        raise UserError(f"{where}: no OCI layout: {directory / _INDEX}: {error.strerror}") from error
+    layout = Layout(directory, where)
+    index = _parse(layout.index(), where)
     descriptors = _list(index, "manifests", where)
     if reference:
         descriptors = [item for item in descriptors if (item.get("annotations") or {}).get(_REF_NAME) == reference]
-    found = list(_manifests(directory, descriptors, where, _DEPTH))
+    found = list(_manifests(layout, descriptors, _DEPTH))
     if len(found) != 1:
         count = "several images" if found else "no image for this machine"
         raise UserError(f"{where}: there are {count} in it", hint="name one behind a colon: PATH:NAME")
     descriptor, manifest = found[0]
-    config = _json(_blob(directory, _field(manifest, "config", where), where), where)
+    config = _parse(layout.document(_field(manifest, "config", where)), where)
     layers = []
     for layer in _list(manifest, "layers", where):
         if not str(layer.get("mediaType", "")).endswith(_LAYERS):
@@ -114,7 +109,7 @@ def _from_layout(directory: Path, reference: str, where: str, fallback: str) -> 
                 f"{where}: the layer {layer.get('digest')} is of the type {layer.get('mediaType')!r}, not tar or gzip",
                 hint="skopeo copy --dest-compress-format=gzip makes an image that can be read",
             )
-        layers.append(_blob(directory, layer, where))
+        layers.append(layout.layer(layer))
     label = (descriptor.get("annotations") or {}).get(_REF_NAME, "") if fallback else ""
     name = _layout_name(str(label), fallback)
     return SourceImage(config, tuple(layers), _diff_ids(config), name, str(descriptor.get("digest", "")))
@@ -128,18 +123,18 @@ def _layout_name(label: str, fallback: str) -> DockerName:
 
 
 def _manifests(
-    directory: Path, descriptors: list[dict[str, Any]], where: str, depth: int
+    layout: Layout, descriptors: list[dict[str, Any]], depth: int
 ) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """The manifests for this machine that the descriptors lead to, each with its own descriptor."""
     for descriptor in descriptors:
         platform = descriptor.get("platform") or {}
         if platform and (platform.get("os") != "linux" or appc_arch(platform) != host_arch()):
             continue
-        document = _json(_blob(directory, descriptor, where), where)
+        document = _parse(layout.document(descriptor), layout.where)
         if "manifests" not in document:
             yield descriptor, document
         elif depth:
-            yield from _manifests(directory, _list(document, "manifests", where), where, depth - 1)
+            yield from _manifests(layout, _list(document, "manifests", layout.where), depth - 1)
 
 
 def _from_docker_archive(path: Path, reference: str, scratch: Path) -> SourceImage:
@@ -174,7 +169,7 @@ def _unpack_layout(archive: Path, scratch: Path) -> None:
     for entry in reader:
         name = posixpath.normpath(entry.name)
         if entry.type is EntryType.FILE and _LAYOUT_FILE.fullmatch(name):
-            if name == _INDEX and entry.size > _MAX_JSON:
+            if name == INDEX and entry.size > MOST_JSON:
                 raise reader.refuse(entry, f"has {entry.size} bytes, which makes no sense")
             target = scratch / name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -200,28 +195,14 @@ def _unpack_files(archive: Path, scratch: Path) -> dict[str, Path]:
     return files | {name: files[target] for name, target in links.items() if target in files}
 
 
-def _blob(directory: Path, descriptor: Mapping[str, Any], where: str) -> Path:
-    """The file of a descriptor, whose content is what the digest says."""
-    digest = str(descriptor.get("digest"))
-    match = _DIGEST.fullmatch(digest)
-    if match is None:
-        raise UserError(f"{where}: {digest!r} is not a digest that is known")
-    path = directory / "blobs" / match[1] / match[2]
-    try:
-        with path.open("rb") as stream:
-            found = hashlib.file_digest(stream, match[1]).hexdigest()
-    except OSError as error:
-        raise UserError(f"{where}: the blob {digest} cannot be read: {error.strerror}") from error
-    if found != match[2]:
-        raise UserError(f"{where}: the blob {digest} is damaged: its digest is {found}")
-    return path
-
-
 def _json(file: Path, where: str, kind: type = dict) -> Any:
     with file.open("rb") as stream:
-        data = stream.read(_MAX_JSON + 1)
-    if len(data) > _MAX_JSON:
-        raise UserError(f"{where}: a document of {file.stat().st_size} bytes makes no sense")
+        return _parse(stream.read(MOST_JSON + 1), where, kind)
+
+
+def _parse(data: bytes, where: str, kind: type = dict) -> Any:
+    if len(data) > MOST_JSON:
+        raise UserError(f"{where}: a document of more than {MOST_JSON} bytes makes no sense")
     try:
         document = json.loads(data)
     except (ValueError, RecursionError) as error:

@@ -5,9 +5,10 @@ import hashlib
 import io
 import json
 import os
+import stat
 import tarfile
 import tracemalloc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -315,6 +316,76 @@ def test_a_document_of_megabytes_is_not_read(world: World) -> None:
         assert tracemalloc.get_traced_memory()[1] < 12 << 20
     finally:
         tracemalloc.stop()
+
+
+def _fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _link(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def _link_to_a_file(path: Path) -> None:
+    path.symlink_to("/etc/passwd")
+
+
+def _socket(path: Path) -> None:
+    os.mknod(path, 0o600 | stat.S_IFSOCK)
+
+
+def _directory(path: Path) -> None:
+    path.mkdir()
+
+
+def _sparse(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate((64 << 30) + 1)
+
+
+SPECIAL = pytest.mark.parametrize("make", [_fifo, _link, _link_to_a_file, _socket, _directory, _sparse])
+
+
+@SPECIAL
+def test_an_index_of_another_kind_is_not_opened(make: Callable[[Path], None], world: World) -> None:
+    """A FIFO and /dev/zero would keep rkt for ever."""
+    make(world.directory / "index.json")
+    with pytest.raises(
+        UserError, match=r"index\.json( is not a regular file|: a document of \d+ bytes makes no sense)"
+    ):
+        world.fetch(f"oci:{world.directory}")
+
+
+@SPECIAL
+@pytest.mark.parametrize("part", ["manifest", "config", "layer"])
+def test_a_blob_of_another_kind_is_not_opened(part: str, make: Callable[[Path], None], world: World) -> None:
+    found = layout(world.directory, [layer(("a", b"a"))])
+    index(world.directory, found)
+    blobs = world.directory / "blobs/sha256"
+    manifest = json.loads((blobs / found["digest"][7:]).read_bytes())
+    digest = {"manifest": found, "config": manifest["config"], "layer": manifest["layers"][0]}[part]["digest"][7:]
+    (blobs / digest).unlink()
+    make(blobs / digest)
+    with pytest.raises(UserError, match=rf"{digest}( is not a regular file|: a \w+ of \d+ bytes makes no sense)"):
+        world.fetch(f"oci:{world.directory}")
+
+
+@pytest.mark.parametrize("name", ["blobs", "blobs/sha256"])
+def test_blobs_lie_below_the_folder(name: str, world: World, tmp_path: Path) -> None:
+    index(world.directory, layout(world.directory, [layer(("a", b"a"))]))
+    (world.directory / name).rename(tmp_path / "elsewhere")
+    (world.directory / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match=r"the blob sha256:\w+ cannot be read: Not a directory"):
+        world.fetch(f"oci:{world.directory}")
+
+
+def test_the_folder_itself_may_be_a_link_and_must_be_a_folder(world: World, tmp_path: Path) -> None:
+    index(world.directory, layout(world.directory, [layer(("a", b"a"))]))
+    (tmp_path / "link").symlink_to(world.directory)
+    world.fetch(f"oci:{tmp_path / 'link'}")
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(UserError, match=r"no OCI layout: .*: Not a directory"):
+        world.fetch(f"oci:{tmp_path / 'fifo'}")
 
 
 @pytest.mark.parametrize("as_link", [False, True])
