@@ -43,6 +43,7 @@ class PublicKey:
     fingerprint: str
     """Of the primary key, 40 upper-case hex digits."""
     user_id: str
+    """Fit for a terminal: what cannot be printed, and bytes that are not UTF-8, are escapes."""
 
 
 @contextmanager
@@ -110,10 +111,10 @@ def open_gpg(home: Path, options: Sequence[str] = ()) -> gnupg.GPG:
 
     Raises `UserError` where gpg cannot be started.
     """
-    import gnupg  # here, because a `make` with nothing to do does not sign
+    from common.gpg_output import TolerantGPG  # here, because a `make` with nothing to do does not sign
 
     try:
-        return gnupg.GPG(
+        return TolerantGPG(
             gnupghome=os.fspath(home),
             options=list(options),
             env=dict(os.environ) | {"LC_ALL": "C.UTF-8"},

@@ -24,7 +24,9 @@ def need_gpg() -> None:
 
 def gpg(home: Path, *arguments: str, stdin: str = "") -> str:
     argv = ["gpg", "--homedir", str(home), "--batch", "--yes", "--pinentry-mode", "loopback", *arguments]
-    done = subprocess.run(argv, input=stdin, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        argv, input=stdin, capture_output=True, encoding="utf-8", errors="backslashreplace", check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -55,6 +57,21 @@ def make_key(
     gpg(home, "--passphrase", passphrase, *options, "--quick-gen-key", user, algorithm, "sign,cert", expires)
     listing = gpg(home, "--with-colons", "--list-keys", f"={user}")
     return str(re.findall(r"^fpr:+([0-9A-F]{40}):", listing, re.MULTILINE)[-1])
+
+
+def make_named_key(home: Path, user: bytes) -> str:
+    """Make a signing key whose name is any bytes and return its fingerprint."""
+    before = _fingerprints(home)
+    sheet = home / "sheet"
+    kind = b"Key-Type: EDDSA\nKey-Curve: ed25519\nKey-Usage: sign,cert\nExpire-Date: 0\n%no-protection\n"
+    sheet.write_bytes(kind + b"Name-Real: " + user + b"\n%commit\n")
+    gpg(home, "--gen-key", str(sheet))
+    (made,) = _fingerprints(home) - before
+    return made
+
+
+def _fingerprints(home: Path) -> set[str]:
+    return set(re.findall(r"^fpr:+([0-9A-F]{40}):", gpg(home, "--with-colons", "--list-keys"), re.MULTILINE))
 
 
 def revoke(home: Path, fingerprint: str) -> None:

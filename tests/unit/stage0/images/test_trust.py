@@ -10,7 +10,7 @@ import pytest
 from stage0 import cli
 from stage0.images.trust import grouped
 from tests.support.image_server import Site, content
-from tests.support.openpgp import make_key
+from tests.support.openpgp import make_key, make_named_key
 from tests.support.signers import Signers
 
 KEY = "https://example.com/keys.gpg"
@@ -64,6 +64,16 @@ def rkt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rkt:
 
 def test_fingerprints_are_shown_in_groups_of_four() -> None:
     assert grouped("8b86de38890ddb7291867b025210bd8888182190") == "8B86 DE38 890D DB72 9186  7B02 5210 BD88 8818 2190"
+
+
+def test_a_name_that_is_not_utf_8_is_shown_by_escapes(
+    rkt: Rkt, signers: Signers, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    key = tmp_path / "key.asc"
+    key.write_bytes(signers.public(make_named_key(signers.home, b"J\xf6rg")))
+    assert rkt.trust("--prefix", "example.com/app", "--skip-fingerprint-review", str(key)) == 0
+    assert "\n\tJ\\xf6rg\n" in capfd.readouterr().out
+    assert len(rkt.keys) == 1
 
 
 def test_a_key_file_is_shown_and_kept_in_rkts_words(
