@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from common.errors import UserError
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
 _LONGEST_SOCKET_NAME = len("/S.gpg-agent.browser")
 _SUN_PATH = 106
 """Bytes that GnuPG allows in the path of a Unix socket, one less than unix(7): 108 with the closing NUL."""
+
+ACCEPTED_DIGESTS = MappingProxyType({"8": "SHA-256", "9": "SHA-384", "10": "SHA-512", "11": "SHA-224"})
+"""What a signature may be made over, by the numbers of RFC 4880, 9.4. Any other digest is refused."""
+_OTHER_DIGESTS = MappingProxyType({"1": "MD5", "2": "SHA-1", "3": "RIPEMD-160"})
+_UNKNOWN_KEY = "9"
+"""GPG_ERR_NO_PUBKEY, as the reason of ERRSIG."""
 
 _FINGERPRINT = re.compile(r"[0-9A-F]{40}")
 _STATUS = re.compile(r"^\[GNUPG:\] (\S+) ?(.*)$", re.MULTILINE)
@@ -34,6 +41,10 @@ _REFUSALS = {
 
 class UnknownSignerError(UserError):
     """A signature by a key that is not among those which are trusted."""
+
+
+class WeakDigestError(UserError):
+    """A signature over a digest for which other content can be made that has the same one."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +168,7 @@ def find_signer(
 
     `fingerprints` names the primary keys that are trusted, in full (40 hex digits); by default every key in `keys`
     is. Returns the key that signed. Raises `UserError`, one line that begins with `where`, for anything but a good
-    signature by a trusted key that is neither expired nor revoked.
+    signature over one of `ACCEPTED_DIGESTS` by a trusted key that is neither expired nor revoked.
     """
     files = [keys] if isinstance(keys, Path) else list(keys)
     for file in (data, signature):
@@ -205,23 +216,38 @@ def _good_signer(output: str, trusted: Collection[str], where: str) -> str:
     """The trusted primary key of a good signature in what `gpg --status-fd` printed.
 
     gpg's exit status and its summary do not say *whose* good signature it is; only VALIDSIG names the key in full:
-    its last field is the fingerprint of the primary key. A file may hold several signatures, each after NEWSIG.
+    its last field is the fingerprint of the primary key, and the eighth one the digest. A file may hold several
+    signatures, each after NEWSIG.
     """
     good = False
     strangers: list[str] = []
     faults: list[str] = []
+    digests: list[str] = []
     for keyword, rest in _STATUS.findall(output):
         fields = rest.split()
         if keyword in ("NEWSIG", "GOODSIG"):
             good = keyword == "GOODSIG"
         elif keyword == "VALIDSIG" and good:
-            if fields[-1] in trusted:
+            if fields[-1] not in trusted:
+                strangers.append(f"it was made by {fields[-1]}, which is not the expected key")
+            elif fields[7] in ACCEPTED_DIGESTS:
                 return str(fields[-1])
-            strangers.append(f"it was made by {fields[-1]}, which is not the expected key")
-        elif keyword == "ERRSIG":
+            else:
+                digests.append(fields[7])
+        elif keyword == "ERRSIG" and fields[5] == _UNKNOWN_KEY:
             strangers.append(f"it was made by an unknown key, {fields[-1] if len(fields) > 6 else fields[0]}")
+        elif keyword == "ERRSIG" and fields[2] not in ACCEPTED_DIGESTS:
+            digests.append(fields[2])
+        elif keyword == "ERRSIG":
+            faults.append(f"it cannot be checked, algorithm {fields[1]}, reason {fields[5]}")
         elif keyword in _REFUSALS:
             faults.append(f"{_REFUSALS[keyword]} ({rest})")
+    if digests:
+        name = _OTHER_DIGESTS.get(digests[0], f"digest {digests[0]}")
+        raise WeakDigestError(
+            f"{where}: the signature is over {name}, which is not accepted",
+            hint=f"a new signature is needed, over {', '.join(ACCEPTED_DIGESTS.values())}: gpg --digest-algo SHA512",
+        )
     if strangers and not faults:
         raise UnknownSignerError(f"{where}: {strangers[0]}")
     raise UserError(f"{where}: {faults[0] if faults else 'the file holds no OpenPGP signature'}")

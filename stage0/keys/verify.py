@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import UserError
-from common.gpg import PublicKey, UnknownSignerError, find_signer, open_gpg, throwaway_home
+from common.gpg import PublicKey, UnknownSignerError, WeakDigestError, find_signer, open_gpg, throwaway_home
 from stage0.keys.keystore import Keystore
 
 _FINGERPRINT_LENGTH = 40
@@ -91,6 +91,8 @@ def check_identity(signature: Path, keystore: Keystore, name: str, where: str) -
             find_signer(Path(empty.name), signature, tuple(keys.values()), tuple(keys), where=where)
         except UnknownSignerError as error:
             raise UserError(f"signature made by unknown entity: {error}", hint=trust_hint(name)) from error
+        except WeakDigestError:
+            raise
         except UserError:
             return  # a known key made it: of course it does not fit the empty file
 

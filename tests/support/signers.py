@@ -45,13 +45,14 @@ class Signers:
         revoke(self.home, lost)
         return lost, signature
 
-    def sign(self, data: bytes, fingerprint: str, *, armor: bool = True) -> bytes:
+    def sign(self, data: bytes, fingerprint: str, *options: str, armor: bool = True) -> bytes:
         source, target = self.home / "data", self.home / "data.asc"
         source.write_bytes(data)
-        options = _PAST if fingerprint == self.__dict__.get("expiring") else ()
+        past = _PAST if fingerprint == self.__dict__.get("expiring") else ()
         form = ("--armor",) if armor else ()
         gpg(
             self.home,
+            *past,
             *options,
             *form,
             "--local-user",

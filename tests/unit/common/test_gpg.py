@@ -12,11 +12,14 @@ from common import process
 from common.errors import UserError
 from common.gpg import (
     PublicKey,
+    UnknownSignerError,
+    WeakDigestError,
     borrowed_home,
     find_signer,
     full_fingerprint,
     import_keys,
     reachable_home,
+    read_clearsigned,
     throwaway_home,
     verify_detached,
 )
@@ -108,6 +111,58 @@ def test_one_trusted_signature_among_several_is_enough(home: Path, ann: str, dat
     signature = tmp_path / "joined.sig"
     signature.write_bytes(joined)
     assert verify_detached(data, signature, export(home, ann, tmp_path / "ann.asc"), {ann}) == ann
+
+
+@pytest.mark.parametrize("digest", ["SHA224", "SHA256", "SHA384", "SHA512"])
+def test_a_signature_over_a_strong_digest_is_taken(
+    digest: str, home: Path, ann: str, data: Path, tmp_path: Path
+) -> None:
+    signature = detach(home, ann, data, "--digest-algo", digest)
+    assert verify_detached(data, signature, export(home, ann, tmp_path / "ann.asc"), {ann}) == ann
+
+
+WEAK = pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        (("--digest-algo", "SHA1"), "SHA-1"),
+        (("--digest-algo", "RIPEMD160"), "RIPEMD-160"),
+        (("--digest-algo", "MD5", "--allow-weak-digest-algos"), "MD5"),
+    ],
+)
+
+
+@WEAK
+def test_a_signature_over_a_weak_digest_is_refused_whoever_made_it(
+    options: tuple[str, ...], name: str, home: Path, ann: str, data: Path, tmp_path: Path
+) -> None:
+    signature = detach(home, ann, data, *options)
+    with pytest.raises(WeakDigestError, match=f"the signature is over {name}, which is not accepted") as caught:
+        verify_detached(data, signature, export(home, ann, tmp_path / "ann.asc"), {ann})
+    assert "SHA-256" in caught.value.hint
+    bob = export(home, make_key(home, f"Bob {name}"), tmp_path / "bob.asc")
+    with pytest.raises(UnknownSignerError, match=f"unknown key, {ann}"):
+        verify_detached(data, signature, bob, {ann})
+
+
+@WEAK
+def test_a_document_over_a_weak_digest_is_refused(
+    options: tuple[str, ...], name: str, home: Path, ann: str, tmp_path: Path
+) -> None:
+    document = tmp_path / "document"
+    document.write_text(gpg(home, *options, "--local-user", ann, "--clearsign", stdin="text\n"))
+    with pytest.raises(WeakDigestError, match=f"the signature is over {name}"):
+        read_clearsigned(document, [export(home, ann, tmp_path / "ann.asc")], [ann])
+
+
+def test_a_weak_signature_beside_a_strong_one_does_no_harm(home: Path, ann: str, data: Path, tmp_path: Path) -> None:
+    key = export(home, ann, tmp_path / "ann.asc")
+    weak = detach(home, ann, data, "--digest-algo", "SHA1").read_bytes()
+    signature = tmp_path / "joined.sig"
+    signature.write_bytes(weak + detach(home, ann, data).read_bytes())
+    assert verify_detached(data, signature, key, {ann}) == ann
+    signature.write_bytes(weak + detach(home, make_key(home, "Beside <beside@example.com>"), data).read_bytes())
+    with pytest.raises(WeakDigestError, match="SHA-1"):
+        verify_detached(data, signature, key, {ann})
 
 
 @pytest.mark.parametrize("content", [b"", b"not a signature", b"\x89\x01\xb3\x04" + bytes(40)])

@@ -159,6 +159,16 @@ def _revoked_key(world: World) -> None:
     world.serve(world.aci, signature)
 
 
+def _signature_over_sha1(world: World) -> None:
+    world.serve(world.aci, world.signers.sign(world.aci, world.signers.good, "--digest-algo", "SHA1"))
+
+
+def _signature_over_md5(world: World) -> None:
+    weak = ("--digest-algo", "MD5", "--allow-weak-digest-algos")
+    world.serve(world.aci, world.signers.sign(world.aci, world.signers.good, *weak))
+    world.site.routes[ACI] = status(404)  # it is seen before the image is downloaded
+
+
 def _key_of_another_name(world: World) -> None:
     world.signers.trust(world.settings.local_config, world.signers.stranger, "example.com/other")
     world.serve(world.aci, world.signers.sign(world.aci, world.signers.stranger))
@@ -239,6 +249,8 @@ FAULTS: list[tuple[Callable[[World], None], str]] = [
     (_signature_of_words, "the file holds no OpenPGP signature"),
     (_expired_key, "the signing key has expired"),
     (_revoked_key, "the signing key was revoked"),
+    (_signature_over_sha1, "the signature is over SHA-1, which is not accepted"),
+    (_signature_over_md5, "the signature is over MD5, which is not accepted"),
     (_key_of_another_name, "signature made by unknown entity: .*it was made by an unknown key"),
     (_image_of_another_name, "error when reading the app name: 'example.com/app' expected but 'example.com/other'"),
     (_another_version, "requested value for label 'version': '1' differs from fetched aci label value: '2'"),
