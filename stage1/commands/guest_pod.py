@@ -24,6 +24,9 @@ from stage1.network.setup import PodNetwork, PodPlace, network_of
 from stage1.pod.command import Command, execute
 from stage1.pod.guest_settings import GuestSettings
 
+_APPS_FILE = "apps"
+"""In the pod directory, where no guest writes: the names of the apps. The front looks at no other exit statuses."""
+
 
 class GuestPod(PodKind):
     """A pod with a guest, which reads its units, names and networks from the image's tree."""
@@ -90,6 +93,7 @@ class GuestPod(PodKind):
         if settings.journal:
             link_journal(pod.uuid)
         start.directory.link("flavor", settings.flavor)
+        start.directory.write(_APPS_FILE, "".join(f"{app.name}\n" for app in pod.apps))
         isolate(IMAGE, writable=self.writable)
         for app in pod.apps:
             mount_volumes(app, AppRoot(start.image, app.root), start.directory)

@@ -26,6 +26,7 @@ def names(folder: Path) -> list[str]:
 def pod(tmp_path: Path) -> Path:
     root = tmp_path / "stage1/rootfs"
     (root / "rkt/status").mkdir(parents=True)
+    name_apps(tmp_path)
     loader = root / "loader"
     loader.write_text(LOADER)
     loader.chmod(0o755)
@@ -40,13 +41,31 @@ def pod(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def start(pod: Path, shell: list[str], entry: str, *words: str, end: int = 0) -> subprocess.CompletedProcess[str]:
+def name_apps(pod: Path, *apps: str) -> None:
+    """As the launcher does before the guest starts."""
+    (pod / "apps").write_text("".join(f"{app}\n" for app in apps))
+
+
+def counting(folder: Path, *programs: str) -> Path:
+    """A folder for PATH whose programs write their name into `started` before they do what they do otherwise."""
+    folder.mkdir()
+    for name in programs:
+        real = shutil.which(name)
+        assert real is not None
+        (folder / name).write_text(f'#!/bin/sh\necho {name} >>"{folder}/started"\nexec {real} "$@"\n')
+        (folder / name).chmod(0o755)
+    return folder
+
+
+def start(
+    pod: Path, shell: list[str], entry: str, *words: str, end: int = 0, path: str = ""
+) -> subprocess.CompletedProcess[str]:
     if shutil.which(shell[0]) is None:
         pytest.skip(f"{shell[0]} is not installed")
     return subprocess.run(
         [*shell, str(pod / "stage1/rootfs" / entry), *words],
         cwd=pod,
-        env={"PATH": os.environ["PATH"], "END": str(end), "LD_PRELOAD": ""},
+        env={"PATH": f"{path}:{os.environ['PATH']}", "END": str(end), "LD_PRELOAD": ""},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -73,6 +92,7 @@ def test_the_other_entry_points(pod: Path, shell: list[str], entry: str, action:
 @pytest.mark.parametrize("shell", SHELLS)
 def test_the_first_failure_in_time_is_the_status(pod: Path, shell: list[str]) -> None:
     status = pod / "stage1/rootfs/rkt/status"
+    name_apps(pod, "a", "b", "c")
     for number, (name, content) in enumerate([("c", "0\n"), ("b", "7\n"), ("a", "143\n")]):
         (status / name).write_text(content)
         os.utime(status / name, (1000 + number, 1000 + number))
@@ -82,6 +102,7 @@ def test_the_first_failure_in_time_is_the_status(pod: Path, shell: list[str]) ->
 @pytest.mark.parametrize("shell", SHELLS)
 def test_no_failure_is_0(pod: Path, shell: list[str]) -> None:
     assert start(pod, shell, "init", UUID).returncode == 0
+    name_apps(pod, "web")
     (pod / "stage1/rootfs/rkt/status/web").write_text("0\n")
     assert start(pod, shell, "init", UUID).returncode == 0
 
@@ -101,11 +122,38 @@ def test_hostile_status_files_do_no_harm(pod: Path, shell: list[str]) -> None:
     (status / "octal").write_text("08\n")
     (status / "empty").touch()
     (status / "nul").write_bytes(b"\0\0\0\0")
+    # None of them is a failure. Nothing there is of an app that has ended.
+    name_apps(pod, *names(status))
     result = start(pod, shell, "init", UUID)
-    assert result.returncode == 0
+    assert result.returncode == 254
+    assert result.stderr == "stage1: error: the virtual machine ended before all apps had\n"
     assert not (pod / "pwned").exists()
+    name_apps(pod, *names(status), "web")
     (status / "web").write_text("9\n")
     assert start(pod, shell, "init", UUID).returncode == 9
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_what_is_of_no_app_costs_no_program(pod: Path, shell: list[str]) -> None:
+    """As root in the guest can: the front works while it holds the pod's lock."""
+    status = pod / "stage1/rootfs/rkt/status"
+    for number in range(4996):
+        (status / f"{number}\n{'x' * 200}").write_text("1\n")
+    os.mkfifo(status / "fifo")
+    (status / "link").symlink_to("/dev/zero")
+    (status / "folder").mkdir()
+    (status / "huge").touch()
+    os.truncate(status / "huge", 1 << 40)
+    assert len(names(status)) == 5000
+    for name, code in {"db": 0, "web": 9}.items():
+        (status / name).write_text(f"{code}\n")
+    name_apps(pod, "db", "fifo", "folder", "huge", "link", "web")
+    programs = counting(pod / "bin", "head", "tr", "rmdir")
+    result = start(pod, shell, "init", UUID, path=str(programs))
+    assert (result.returncode, result.stderr) == (9, "")
+    # Of db, huge and web; busybox may have its own in place of them.
+    started = programs / "started"
+    assert not started.exists() or len(started.read_text().splitlines()) <= 3
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -121,15 +169,14 @@ def test_failures_of_its_own_are_254(pod: Path, shell: list[str]) -> None:
 @pytest.mark.parametrize("shell", SHELLS)
 def test_a_machine_that_ends_before_its_apps_is_a_failure(pod: Path, shell: list[str]) -> None:
     root = pod / "stage1/rootfs"
-    for name in ("a b", "web"):
-        (root / "opt/stage2" / name).mkdir(parents=True)
+    name_apps(pod, "db", "web")
     (root / "rkt/status/web").write_text("0\n")
     result = start(pod, shell, "init", UUID)
     assert result.returncode == 254
     assert result.stderr == "stage1: error: the virtual machine ended before all apps had\n"
     (root / "rkt/status/web").write_text("7\n")
     assert start(pod, shell, "init", UUID).returncode == 7
-    for name in ("a b", "web"):
+    for name in ("db", "web"):
         (root / "rkt/status" / name).write_text("0\n")
     assert start(pod, shell, "init", UUID).returncode == 0
 

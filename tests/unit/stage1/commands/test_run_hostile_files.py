@@ -85,7 +85,17 @@ IN_IMAGE = (
 )
 """What it reads and writes in the image's own tree, which the guest of an earlier start may have changed."""
 
-IN_POD = ("flavor", "net", "net-info.json", "net/plan.json", "pid", "pod", "sharedVolumes", "sharedVolumes/shared")
+IN_POD = (
+    "apps",
+    "flavor",
+    "net",
+    "net-info.json",
+    "net/plan.json",
+    "pid",
+    "pod",
+    "sharedVolumes",
+    "sharedVolumes/shared",
+)
 """What it reads and writes in the pod directory."""
 
 
@@ -201,6 +211,7 @@ def test_the_pod_starts_where_nothing_is_hostile(tmp_path: Path, canary: Canary)
     start = pod.start("--net=none", "--dns-conf-mode=resolv=default,hosts=stage0")
     assert (start.status, start.stderr, start.launched) == (0, "", True)
     assert (pod.directory / "pid").read_text() == f"{pod.front}\n"
+    assert (pod.directory / "apps").read_text() == "web\n"
 
 
 @pytest.mark.parametrize("kind", KINDS)
