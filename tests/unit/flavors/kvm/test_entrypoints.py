@@ -22,23 +22,27 @@ def names(folder: Path) -> list[str]:
     return sorted(file.name for file in folder.iterdir())
 
 
-@pytest.fixture
-def pod(tmp_path: Path) -> Path:
-    root = tmp_path / "stage1/rootfs"
+def make_pod(place: Path, isolation: str) -> Path:
+    root = place / "stage1/rootfs"
     (root / "rkt/status").mkdir(parents=True)
-    name_apps(tmp_path)
+    name_apps(place)
     loader = root / "loader"
     loader.write_text(LOADER)
     loader.chmod(0o755)
     variables = {"loader": "loader", "library_path": "lib", "python": "python3", "launcher": "stage1.pyz"}
-    variables |= {"starter": "the hypervisor", "place": "virtual machine", "isolation": "machine"}
+    variables |= {"starter": "the hypervisor", "place": "virtual machine", "isolation": isolation}
     for template in (FLAVOR / "entrypoints").glob("*.j2"):
         text = jinja2.Template(template.read_text(), undefined=jinja2.StrictUndefined).render(variables)
         entry = root / template.stem
         entry.write_text(text)
         entry.chmod(0o755)
         assert os.access(template, os.X_OK)
-    return tmp_path
+    return place
+
+
+@pytest.fixture
+def pod(tmp_path: Path) -> Path:
+    return make_pod(tmp_path, "machine")
 
 
 def name_apps(pod: Path, *apps: str) -> None:
@@ -154,6 +158,26 @@ def test_what_is_of_no_app_costs_no_program(pod: Path, shell: list[str]) -> None
     # Of db, huge and web; busybox may have its own in place of them.
     started = programs / "started"
     assert not started.exists() or len(started.read_text().splitlines()) <= 3
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_groups_of_a_container_are_removed_by_few_programs(tmp_path: Path, shell: list[str]) -> None:
+    pod = make_pod(tmp_path / "pod", "container")
+    group, other = tmp_path / "groups below/rkt-1", tmp_path / "groups below/rkt-2"
+    for number in range(300):
+        (group / f"payload/{number}/a/-b\nc").mkdir(parents=True)
+    (group / "payload/link").symlink_to(other)
+    (other / "kept").mkdir(parents=True)
+    (pod / "groups").write_text(f"{group}\n{tmp_path}/missing\n")
+    programs = counting(tmp_path / "bin", "find", "rmdir")
+    assert start(pod, shell, "init", UUID, path=str(programs)).returncode == 0
+    assert sorted(path.name for path in group.rglob("*")) == ["link", "payload"]
+    assert (other / "kept").exists()
+    started = programs / "started"
+    assert not started.exists() or len(started.read_text().splitlines()) < 10
+    (group / "payload/link").unlink()
+    assert start(pod, shell, "init", UUID).returncode == 0
+    assert not group.exists()
 
 
 @pytest.mark.parametrize("shell", SHELLS)
