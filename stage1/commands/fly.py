@@ -59,7 +59,7 @@ def _prepare(start: Start, app: App, root: AppRoot) -> None:
     image.write(f"{ENVIRONMENT_FOLDER}/{app.name}", environment_file(app))
     write_name_service(image, arguments.name_service, Dns(), arguments.hostname)
     prepare_root(app, root)
-    isolate(image.path)
+    isolate(image.path, start.entry_points)
     mount_volumes(app, root, start.directory)
     forbid_devices(image.path)
     _fill(app, root, image)

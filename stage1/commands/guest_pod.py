@@ -94,7 +94,7 @@ class GuestPod(PodKind):
             link_journal(pod.uuid)
         start.directory.link("flavor", settings.flavor)
         start.directory.write(_APPS_FILE, "".join(f"{app.name}\n" for app in pod.apps))
-        isolate(IMAGE, writable=self.writable)
+        isolate(IMAGE, start.entry_points, writable=self.writable)
         for app in pod.apps:
             mount_volumes(app, AppRoot(start.image, app.root), start.directory)
         forbid_devices(IMAGE)

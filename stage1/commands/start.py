@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from stage1.commands.arguments import RunArguments, parse_run
 from stage1.host.errors import UserError
 from stage1.host.paths import Tree
+from stage1.pod.entry_points import load_entry_points
 from stage1.pod.guest_settings import GuestSettings, load_guest_settings
 from stage1.pod.lock import inherited_lock
 from stage1.pod.pod import Pod, load_pod
@@ -31,6 +32,8 @@ class Start:
     """Descriptor that holds the pod's lock; None where there is none."""
     pod: Pod
     settings: GuestSettings
+    entry_points: tuple[str, ...]
+    """What rkt executes of the image, relative to its root."""
     directory: Tree
     image: Tree
 
@@ -43,7 +46,8 @@ def load_start(front: int, words: Sequence[str], environment: Mapping[str, str])
     if not image.is_directory("."):
         raise UserError(f"there is no {IMAGE} in {os.getcwd()}: run is executed in a pod directory")
     pod = load_pod(arguments.uuid, directory, image)
-    return Start(front, arguments, environment, lock, pod, load_guest_settings(image), directory, image)
+    settings, entry_points = load_guest_settings(image), load_entry_points(directory)
+    return Start(front, arguments, environment, lock, pod, settings, entry_points, directory, image)
 
 
 class PodKind(ABC):

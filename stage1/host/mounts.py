@@ -27,12 +27,9 @@ from stage1.host.syscalls import (
 
 # A mount point cannot be renamed or removed: so nobody puts another folder in its place.
 _KEPT = ("etc",)
-# Everything of the image that the host executes, now or later (gc, stop), and what it believes. A guest could otherwise
-# put programs of its own there, which root would run on the host.
-_READ_ONLY = (
-    *("usr", "etc/rkt", "init", "gc", "stop_kvm", "enter_kvm", "lkvm", "qemu", "kernel_image", "initramfs"),
-    *("enter", "stop", "nspawn"),
-)
+# What the launcher executes of the image, and what it believes. A guest could otherwise put programs of its own there,
+# which root would run on the host.
+_READ_ONLY = ("usr", "etc/rkt", "lkvm", "qemu", "kernel_image", "initramfs", "nspawn")
 
 _FLAGS = {
     "ro": MS_RDONLY,
@@ -50,32 +47,50 @@ WRITABLE = ("opt/stage2", "rkt", "var/log/journal")
 """What a pod writes to of the image: the roots of its apps, their exit statuses, the journal."""
 
 
-def isolate(image: str, writable: Iterable[str] | None = None) -> None:
+def isolate(image: str, entry_points: Iterable[str], writable: Iterable[str] | None = None) -> None:
     """Enter a mount namespace in which the guest cannot change what the host executes from the image.
 
-    With `writable` it can change nothing else but that. A virtual machine mounts its root read-only by itself. Mounts
-    of the host still arrive; none made here leaves. Raises `UserError` where that is not permitted.
+    That is what the launcher executes now, and the entry points, which rkt executes later. With `writable` the guest
+    can change nothing else but that. A virtual machine mounts its root read-only by itself. Mounts of the host still
+    arrive; none made here leaves. Raises `UserError` where that is not permitted.
     """
+    programs = [name for name in entry_points if not _is_below(name, _READ_ONLY)]
+    read_only = {*_READ_ONLY, *programs}
+    kept = dict.fromkeys((*_KEPT, *(folder for name in programs for folder in _folders(image, name))))
     try:
         unshare_mounts()
         mount("", "/", MS_REC | MS_SLAVE)
         mount(image, image, MS_BIND | MS_REC)
-        for name in (*_KEPT, *_READ_ONLY):
+        for name in (*kept, *_READ_ONLY, *programs):
             path = f"{image}/{name}"
             # A directory takes the place of what this image does not have, so that the guest cannot bring it.
             with suppress(FileExistsError):
                 os.mkdir(path, 0o755)
-            mount(path, path, MS_BIND)
-            if name in _READ_ONLY:
+            mount(path, path, MS_BIND if name in read_only else MS_BIND | MS_REC)
+            if name in read_only:
                 mount("", path, MS_BIND | MS_REMOUNT | MS_RDONLY)
         if writable is not None:
             for name in writable:
                 mount(f"{image}/{name}", f"{image}/{name}", MS_BIND | MS_REC)
             mount("", image, MS_BIND | MS_REMOUNT | MS_RDONLY)
-            for name in _KEPT:
+            for name in kept.keys() - set(writable):
                 mount("", f"{image}/{name}", MS_BIND | MS_REMOUNT | MS_RDONLY)
     except OSError as error:
         raise UserError(f"cannot prepare the mount namespace ({error.filename}): {error.strerror}") from error
+
+
+def _is_below(name: str, folders: Iterable[str]) -> bool:
+    return any(name == folder or name.startswith(f"{folder}/") for folder in folders)
+
+
+def _folders(image: str, name: str) -> Iterator[str]:
+    """The folders above a path of the image, the outermost first. Raises `UserError` where one of them is a link."""
+    parts = name.split("/")
+    for number in range(1, len(parts)):
+        folder = "/".join(parts[:number])
+        if os.path.islink(f"{image}/{folder}"):
+            raise UserError(f"entry point /{name}: /{folder} is a link, which the guest could replace")
+        yield folder
 
 
 def cover(place: str) -> None:

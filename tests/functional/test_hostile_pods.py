@@ -25,7 +25,7 @@ EVERYTHING = (
 
 TAKE_OVER = (
     "/bin/probe node /disk 240 250 system",
-    "try /usr/lib/made try /init try /kernel_image try /OTHER/made try /etc/rkt/net.d/made.conf",
+    "try /usr/lib/made try /init try /attach try /gc try /kernel_image try /OTHER/made try /etc/rkt/net.d/made.conf",
     "rename /etc /old rename /usr /old rename /OTHER /old",
     "unmount /rkt remove /rkt/status link /rkt/status CANARY",
     "remove /rkt/env/mallory remove /rkt/env link /rkt/env CANARY say done",
@@ -85,7 +85,7 @@ def test_an_app_that_takes_over_the_guest(image: Image, pod_of: PodMaker, canary
         lines = app_lines(outcome.lines(), "mallory")
         assert "done" in lines, outcome
         kernel = () if image.hypervisor == CONTAINER else ("/kernel_image",)
-        for path in ("/usr/lib/made", "/init", *kernel, f"/{other}/made", "/etc/rkt/net.d/made.conf"):
+        for path in ("/usr/lib/made", "/init", "/attach", "/gc", *kernel, f"/{other}/made", "/etc/rkt/net.d/made.conf"):
             assert f"try {path} Read-only file system" in lines, outcome
         for path in ("/etc", "/usr", f"/{other}"):
             assert f"rename {path} Device or resource busy" in lines, outcome

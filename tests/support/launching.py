@@ -25,6 +25,11 @@ TIMEOUT = 60.0
 _HYPERVISOR = "#!/bin/sh\necho launched >launched\n"
 # Its code is read here and not in every process.
 kind_of(Isolation.MACHINE)
+ENTRY_POINTS = [
+    {"name": f"coreos.com/rkt/stage1/{name}", "value": value}
+    for name, value in {"run": "/init", "gc": "/gc", "interface-version": "6"}.items()
+]
+"""Annotations of the image."""
 _SIZING = {"app-memory": "1Mi", "system-memory": "1Mi", "minimum-memory": "0"}
 
 
@@ -62,6 +67,7 @@ class LaunchedPod:
         (self.image / "usr/lib/stage1/qemu.json").write_text('{"machine": "pc", "cpu": "max"}')
         (self.image / "qemu").write_text(_HYPERVISOR)
         (self.image / "qemu").chmod(0o755)
+        (directory / "stage1/manifest").write_text(json.dumps({"annotations": ENTRY_POINTS}))
         self.settings: dict[str, Any] = {"exec": ["/bin/web"], "user": "0", "group": "0"}
         self.entry: dict[str, Any] = {}
         self.manifest: dict[str, Any] = {}

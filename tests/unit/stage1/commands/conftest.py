@@ -14,6 +14,7 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (image / "opt/stage2" / name / "rootfs").mkdir(parents=True)
         (image / "opt/stage2" / name / "manifest").write_text(json.dumps({"name": f"example.com/{name}", "app": app}))
         apps.append({"name": name, "app": app})
+    (tmp_path / "stage1/manifest").write_text("{}")
     (tmp_path / "pod").write_text(json.dumps({"apps": apps}))
     for file in ("qemu", "kernel_image", "usr/lib/systemd/system/systemd-journald.service", "etc/passwd", "etc/group"):
         (image / file).parent.mkdir(parents=True, exist_ok=True)

@@ -95,6 +95,7 @@ IN_POD = (
     "pod",
     "sharedVolumes",
     "sharedVolumes/shared",
+    "stage1/manifest",
 )
 """What it reads and writes in the pod directory."""
 

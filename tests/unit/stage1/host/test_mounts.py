@@ -22,7 +22,7 @@ def test_what_the_host_executes_is_read_only_in_the_vms_namespace(tmp_path: Path
     (tmp_path / "etc").mkdir()
     script = (
         "import os, pathlib, sys; from stage1.host.mounts import isolate\n"
-        "image = pathlib.Path(sys.argv[1]); isolate(str(image)); (image / 'etc/file').touch()\n"
+        "image = pathlib.Path(sys.argv[1]); isolate(str(image), ['init']); (image / 'etc/file').touch()\n"
         "for act in (lambda: (image / 'usr/bin/python3').touch(), lambda: (image / 'init').write_text('x'),\n"
         "            lambda: (image / 'usr').rename(image / 'other'), lambda: (image / 'init').unlink()):\n"
         "    try:\n"
@@ -44,7 +44,7 @@ def test_a_guest_can_bring_no_hypervisor_and_put_no_folder_in_place_of_etc(tmp_p
     (tmp_path / "qemu").touch()
     script = (
         "import os, pathlib, sys; from stage1.host.mounts import isolate\n"
-        "image = pathlib.Path(sys.argv[1]); isolate(str(image))\n"
+        "image = pathlib.Path(sys.argv[1]); isolate(str(image), ())\n"
         "for act in (lambda: (image / 'lkvm').rmdir(), lambda: (image / 'lkvm').rename(image / 'other'),\n"
         "            lambda: (image / 'lkvm/file').touch(), lambda: (image / 'etc').rename(image / 'other')):\n"
         "    try:\n"
@@ -67,7 +67,7 @@ def test_no_device_can_be_opened_below_the_image(tmp_path: Path) -> None:
         os.mknod(folder / "null", 0o20666, os.makedev(1, 3))
     script = (
         "import os, pathlib, sys; from stage1.host.mounts import *; from stage1.host.syscalls import mount\n"
-        "image = pathlib.Path(sys.argv[1]); isolate(str(image)); volume = str(image / 'app/volume')\n"
+        "image = pathlib.Path(sys.argv[1]); isolate(str(image), ()); volume = str(image / 'app/volume')\n"
         "mount(volume, volume, 0x1000); mount('', volume, 0x1021); forbid_devices(str(image))\n"
         "for path in (image / 'null', image / 'app/volume/null'):\n"
         "    try:\n"
