@@ -8,7 +8,7 @@ from common.errors import UserError
 from stage0.command_line.flags import Command, pass_settings
 from stage0.command_line.pod_selection import chosen_uuids, uuid_file_option
 from stage0.pods import directory as pods
-from stage0.pods.remove import note, remove
+from stage0.pods.remove import complain, remove
 from stage0.settings.settings import Settings
 
 
@@ -25,7 +25,7 @@ def rm(settings: Settings, uuid_file: str | None, uuid: tuple[str, ...]) -> None
                 remove(settings, pod)
                 click.echo(f'"{pod.uuid}"')
         except UserError as error:
-            note(str(error))
+            complain(error)
             failed = True
     if failed:
         raise UserError("failed to remove one or more pods")

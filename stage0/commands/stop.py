@@ -12,7 +12,7 @@ from stage0.pods import stage1
 from stage0.pods.directory import Pod, State
 from stage0.pods.info import wait_for_pid
 from stage0.pods.namespaces import call_in_child, is_unprivileged, join
-from stage0.pods.remove import note
+from stage0.pods.remove import complain
 from stage0.pods.stage1 import Stage1
 from stage0.settings.settings import Settings
 
@@ -29,7 +29,7 @@ def stop(settings: Settings, force: bool, uuid_file: str | None, uuid: tuple[str
         try:
             _stop(settings, prefix, force)
         except UserError as error:
-            note(f"error stopping {prefix}: {error}")
+            complain(error, f"error stopping {prefix}: ")
             failed += 1
     if failed:
         raise UserError(f"failed to stop {failed} pod(s)")

@@ -13,7 +13,7 @@ from common.files import beside
 from stage0.pods.directory import Pod
 from stage0.pods.info import written_root
 from stage0.pods.mounts import mounted_below
-from stage0.pods.namespaces import enter_private, run_in_child
+from stage0.pods.namespaces import call_in_child, enter_private
 from stage0.pods.overlay import merged
 from stage0.pods.prepare import APPS, app_tree_id, image_manifest
 from stage0.pods.stage1 import ROOTFS
@@ -39,7 +39,7 @@ def export_app(pod: Pod, store: Store, app: str, output: Path, *, overwrite: boo
     try:
         if pod.uses_overlay:
             with scratch_directory(store.scratch) as place:
-                run_in_child(lambda: _export_layers(pod, TreeStore(store), app, place, manifest, output))
+                call_in_child(lambda: _export_layers(pod, TreeStore(store), app, place, manifest, output))
         else:
             with pod.directory(rootfs) as directory:
                 _write(output, manifest, directory)
@@ -58,7 +58,7 @@ def _check_shape(pod: Pod, name: str) -> None:
         raise UserError(f"pod {pod.uuid} is not as it was made: {name}: {error.strerror}") from error
 
 
-def _export_layers(pod: Pod, trees: TreeStore, app: str, place: Path, manifest: bytes, output: Path) -> None:
+def _export_layers(pod: Pod, trees: TreeStore, app: str, place: Path, manifest: bytes, output: Path) -> int:
     enter_private()
     tree_id = app_tree_id(pod, app)
     try:
@@ -66,6 +66,7 @@ def _export_layers(pod: Pod, trees: TreeStore, app: str, place: Path, manifest: 
             _write(output, manifest, directory)
     except OSError as error:
         raise _failure(output, error) from error
+    return 0
 
 
 def _failure(output: Path, error: OSError) -> UserError:

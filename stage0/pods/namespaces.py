@@ -9,10 +9,11 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import sys
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any, NoReturn
 
 from common.errors import UserError
 from stage0.pods.mounts import MS_PRIVATE, MS_REC, MS_SLAVE, mount
@@ -21,8 +22,6 @@ _CLONE_NEWNS = 0x00020000
 _CLONE_NEWUSER = 0x10000000
 _EVERYBODY = ["0", "0", "4294967295"]
 _FAILED = 255
-_SHOWN = 4000
-"""Characters of an error that a child reports."""
 SETTINGS = Path("/proc/sys")
 """Where the kernel shows them."""
 # Debian's kernels have the second, Ubuntu's the third.
@@ -110,44 +109,55 @@ def join(pid: int) -> None:
 def call_in_child(function: Callable[[], int]) -> int:
     """Call a function in a child process, for what it does to the namespaces of its process; its result, 0 to 255.
 
-    An exception keeps its traceback, and the result is then 255.
+    What it raises is raised here, so that an error is reported in one place: `UserError` and `OSError` as they are, and
+    `ChildDefect` for anything else.
     """
+    ours, theirs = os.pipe()
     child = os.fork()
-    if child != 0:
-        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if child == 0:
+        _be_child(function, theirs)
+    os.close(theirs)
+    with os.fdopen(ours, "rb") as stream:
+        raised = stream.read()
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if raised:
+        raise _unpacked(json.loads(raised))
+    if status < 0:
+        raise UserError(f"a process of rkt was ended by signal {-status}")
+    return status
+
+
+class ChildDefect(Exception):
+    """A defect that a child process met. Its text is the traceback of the child."""
+
+
+def _be_child(function: Callable[[], int], pipe: int) -> NoReturn:
+    """The whole life of a child: every one ends here. What the function raises goes into the pipe."""
     status = _FAILED
     try:
         status = function()
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
+    except BaseException as error:
+        with os.fdopen(pipe, "wb") as stream:
+            stream.write(json.dumps(_packed(error)).encode())
     finally:
         # Not sys.exit: what Python does at its end is for the parent to do.
         os._exit(status)
 
 
-def run_in_child(work: Callable[[], None]) -> None:
-    """As `call_in_child`, for what has no result. Raises the `UserError` of `work`."""
-    reader, writer = os.pipe()
+def _packed(error: BaseException) -> dict[str, str | int | None]:
+    if isinstance(error, UserError):
+        return {"message": str(error), "hint": error.hint}
+    if isinstance(error, OSError) and error.errno is not None:
+        return {"errno": error.errno, "file": None if error.filename is None else os.fsdecode(error.filename)}
+    return {"traceback": traceback.format_exc()}
 
-    def attempt() -> int:
-        try:
-            work()
-        except UserError as error:
-            os.write(writer, json.dumps([str(error)[:_SHOWN], error.hint[:_SHOWN]]).encode())
-            return 1
-        return 0
 
-    try:
-        status = call_in_child(attempt)
-    finally:
-        os.close(writer)
-        with os.fdopen(reader, "rb") as stream:
-            told = stream.read()
-    if told:
-        message, hint = json.loads(told)
-        raise UserError(message, hint=hint)
-    if status != 0:
-        raise UserError(f"a child process ended with status {status}")
+def _unpacked(packed: dict[str, Any]) -> Exception:
+    if "message" in packed:
+        return UserError(packed["message"], hint=packed["hint"])
+    if "errno" in packed:
+        return OSError(packed["errno"], os.strerror(packed["errno"]), packed["file"])
+    return ChildDefect(packed["traceback"])
 
 
 def _unshare(flags: int) -> None:

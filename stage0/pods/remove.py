@@ -14,7 +14,7 @@ from stage0.pods import directory as pods
 from stage0.pods import stage1
 from stage0.pods.directory import Folder, Pod, State
 from stage0.pods.mounts import mounted_below, unmount_below
-from stage0.pods.namespaces import enter_private, is_unprivileged, run_in_child
+from stage0.pods.namespaces import call_in_child, enter_private, is_unprivileged
 from stage0.pods.overlay import mount_again
 from stage0.pods.stage1 import EntryPoint, Stage1
 from stage0.settings.settings import Settings
@@ -25,6 +25,13 @@ from stage0.syntax.duration import duration
 def note(text: str) -> None:
     """A line about one pod of several, on standard error."""
     print(f"rkt: {text}", file=sys.stderr, flush=True)
+
+
+def complain(error: UserError, prefix: str = "") -> None:
+    """Say what is wrong with one pod of several, and what to do about it."""
+    note(f"{prefix}{error}")
+    if error.hint:
+        note(f"hint: {error.hint}")
 
 
 def remove(settings: Settings, pod: Pod) -> None:
@@ -48,9 +55,9 @@ def remove(settings: Settings, pod: Pod) -> None:
 
 def delete(settings: Settings, pod: Pod) -> None:
     """Delete a pod that is garbage and whose lock is held. Raises `UserError`; what is left can be deleted later."""
-    if pod.folder is Folder.EXITED_GARBAGE:
-        _collect_stage1(settings, pod)
     try:
+        if pod.folder is Folder.EXITED_GARBAGE:
+            _collect_stage1(settings, pod)
         unmount_below(pod.path)
         # The trees first: while the manifest is there, the pod can be looked at and deleted again.
         with suppress(FileNotFoundError, NotADirectoryError), pod.directory("stage1") as directory:
@@ -62,7 +69,10 @@ def delete(settings: Settings, pod: Pod) -> None:
 
 
 def _collect_stage1(settings: Settings, pod: Pod) -> None:
-    """Let stage1 undo its work on the host. What fails is told, and the pod is deleted all the same, as in rkt."""
+    """Let stage1 undo its work on the host. What fails there is told, and the pod is deleted all the same, as in rkt.
+
+    Raises `UserError` where a user cannot have the namespace that stage1 works in: the pod can be deleted later.
+    """
     if pod.has("mds-registered"):
         from stage0.pods.metadata import unregister_pod
 
@@ -73,32 +83,39 @@ def _collect_stage1(settings: Settings, pod: Pod) -> None:
     try:
         image = Stage1.of(pod)
         image.program(pod.path, EntryPoint.GC)
-        target = pod.path / stage1.ROOTFS
-        if is_unprivileged() or (pod.uses_overlay and target not in mounted_below(target)):
-            # A restart of the host has unmounted it, or it was mounted in the namespace of the pod.
-            run_in_child(lambda: _call_gc_apart(settings, pod, image))
-        else:
-            _call_gc(settings, pod, image)
     except (UserError, OSError) as error:
         note(f"skipping stage1 GC of {pod.uuid}: {error}")
+        return
+    target = pod.path / stage1.ROOTFS
+    if is_unprivileged() or (pod.uses_overlay and target not in mounted_below(target)):
+        # A restart of the host has unmounted it, or it was mounted in the namespace of the pod.
+        call_in_child(lambda: _call_gc_apart(settings, pod, image))
+    else:
+        _call_gc(settings, pod, image)
 
 
-def _call_gc_apart(settings: Settings, pod: Pod, image: Stage1) -> None:
-    """In a mount namespace of this process, which has the tree of stage1 at its place."""
+def _call_gc_apart(settings: Settings, pod: Pod, image: Stage1) -> int:
+    """In a mount namespace of this process, which has the tree of stage1 at its place. Raises `UserError`."""
     enter_private()
     try:
         if pod.uses_overlay:
             tree_id = TreeId(pod.read(stage1.TREE_ID).decode())
             with Store(settings.data_dir) as store:
                 mount_again(pod, tree_id, TreeStore(store).path(tree_id) / "rootfs", stage1.ROOTFS)
-    except OSError as error:
-        raise UserError(f"{error.filename}: {error.strerror}") from error
+    except (UserError, OSError) as error:
+        note(f"skipping stage1 GC of {pod.uuid}: {error}")
+        return 0
     _call_gc(settings, pod, image)
+    return 0
 
 
 def _call_gc(settings: Settings, pod: Pod, image: Stage1) -> None:
     local_config = os.fspath(settings.local_config)
-    status = stage1.collect_garbage(pod, image, debug=settings.debug, local_config=local_config)
+    try:
+        status = stage1.collect_garbage(pod, image, debug=settings.debug, local_config=local_config)
+    except (UserError, OSError) as error:
+        note(f"skipping stage1 GC of {pod.uuid}: {error}")
+        return
     if status != 0:
         note(f"problem performing stage1 GC on {pod.uuid}: exit status {status}")
 
@@ -126,8 +143,9 @@ def expire_prepared(settings: Settings, age: float) -> None:
 def empty(settings: Settings, grace_period: float) -> Iterator[str]:
     """Delete garbage: pods that exited once they have been garbage for `grace_period` seconds. Yields their UUIDs.
 
-    A pod that cannot be deleted is told and stays for the next time.
+    A pod that cannot be deleted is told and stays for the next time. Raises `UserError` at the end where there was one.
     """
+    failed = False
     for pod in pods.walk(settings.pods_dir, Folder.EXITED_GARBAGE, Folder.GARBAGE):
         if pod.folder is Folder.EXITED_GARBAGE and not _changed_before(pod, grace_period):
             note(f'pod "{pod.uuid}" not removed: still within grace period ({duration(grace_period)})')
@@ -136,7 +154,10 @@ def empty(settings: Settings, grace_period: float) -> Iterator[str]:
             try:
                 delete(settings, pod)
             except UserError as error:
-                note(str(error))
+                complain(error)
+                failed = True
+    if failed:
+        raise UserError("failed to remove one or more pods")
 
 
 def _move(pod: Pod, folder: Folder, message: str) -> None:

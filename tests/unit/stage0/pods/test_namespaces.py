@@ -1,15 +1,18 @@
-"""User namespaces that the host does not permit."""
+"""User namespaces that the host does not permit, and processes that enter some."""
 
 from __future__ import annotations
 
 import errno
 import os
+import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from common.errors import UserError
 from stage0.pods import namespaces
+from stage0.pods.namespaces import ChildDefect, call_in_child
 
 
 def refused(flags: int) -> None:
@@ -40,3 +43,31 @@ def test_what_forbids_them_is_named(
     with pytest.raises(UserError, match="cannot create a user namespace: Operation not permitted") as caught:
         namespaces.enter_own()
     assert caught.value.hint == f"run as root, or let users create user namespaces (sysctl {command})"
+
+
+def raised(error: BaseException) -> Callable[[], int]:
+    def fail() -> int:
+        raise error
+
+    return fail
+
+
+def killed() -> int:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return 0
+
+
+def test_what_a_child_meets_is_the_parents(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match=r"^cannot\nbe$") as wrong:
+        call_in_child(raised(UserError("cannot\nbe", hint="try \u00e9")))
+    assert wrong.value.hint == "try \u00e9"
+    with pytest.raises(PermissionError) as refusal:
+        call_in_child(raised(OSError(errno.EACCES, "no", os.fsdecode(b"/\xff"))))
+    assert (refusal.value.errno, refusal.value.filename) == (errno.EACCES, os.fsdecode(b"/\xff"))
+    with pytest.raises(UserError, match="signal 9"):
+        call_in_child(killed)
+    for error in (ZeroDivisionError("defect"), SystemExit(0), KeyboardInterrupt()):
+        with pytest.raises(ChildDefect, match=rf"Traceback[^$]*in fail\n[^$]*{type(error).__name__}"):
+            call_in_child(raised(error))
+    assert call_in_child(lambda: 7) == 7
+    assert capfd.readouterr() == ("", "")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stage0.pods.mounts import mounted_below
-from stage0.pods.namespaces import call_in_child
 from tests.support.stub_stage1 import ROOT, Rkt
 
 USER = 65534
@@ -107,7 +107,33 @@ def test_a_directory_of_somebody_else_is_one_clear_line(rkt: Rkt) -> None:
     assert "Traceback" not in errors
 
 
-def test_the_result_of_a_child_is_that_of_its_function(capfd: pytest.CaptureFixture[str]) -> None:
-    assert call_in_child(lambda: 7) == 7
-    assert call_in_child(lambda: 1 // 0) == 255
-    assert "ZeroDivisionError" in capfd.readouterr().err
+# The program on a host whose kernel lets users have no namespaces.
+_FORBIDDEN = """if True:
+    import errno, os
+    from stage0.pods import namespaces
+    def refuse(flags):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    namespaces._unshare = refuse
+    from stage0.cli import main
+    main()
+"""
+
+
+@pytest.mark.parametrize("command", ["gc", "rm"])
+def test_a_pod_stays_where_its_user_may_have_no_namespace_any_more(rkt: Rkt, command: str) -> None:
+    uuid = run(rkt)
+    rkt("gc", "--mark-only")
+    assert PYTHON is not None
+    forbidden = replace(rkt, program=(PYTHON, "-c", _FORBIDDEN))
+    words = ("gc", "--grace-period=0s") if command == "gc" else ("rm", uuid)
+    errors = forbidden(*words, status=254)[1].splitlines()
+    assert [line for line in errors if "hint" not in line] == [
+        "rkt: cannot create a user namespace: No space left on device",
+        "rkt: error: failed to remove one or more pods",
+    ]
+    assert len([line for line in errors if line.startswith("rkt: hint: run as root, or let users create")]) == 1
+    assert (rkt.pods / "exited-garbage" / uuid / "pod").exists()
+    assert not rkt.calls("gc")
+    rkt(*words)
+    assert not (rkt.pods / "exited-garbage" / uuid).exists()
+    assert len(rkt.calls("gc")) == 1
