@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -63,13 +64,14 @@ class Discovery:
         return self._walk(prefix, urls, "ac-discovery-pubkeys")
 
     def _walk(self, name: str, pick: Callable[[tuple[Tag, ...]], tuple[T, ...]], wanted: str) -> tuple[T, ...]:
-        """Ask for the page of `name`, then of what is above it, up to its first component."""
+        """Ask for the page of `name`, then of what is above it, up to its first component, all in one time."""
+        until = time.monotonic() + self._client.limits.small_seconds
         faults: list[str] = []
         parts = name.split("/")
         for end in range(len(parts), 0, -1):
             prefix = "/".join(parts[:end])
             try:
-                tags = self._tags(prefix)
+                tags = self._tags(prefix, until)
             except UserError as error:
                 faults.append(str(error))
             else:
@@ -81,10 +83,10 @@ class Discovery:
                 tell(f"meta tag {wanted!r} not found on {prefix}: {faults[-1]}")
         raise UserError(f"discovery failed for {name!r}", hint="; ".join(faults))
 
-    def _tags(self, prefix: str) -> tuple[Tag, ...]:
+    def _tags(self, prefix: str, until: float) -> tuple[Tag, ...]:
         for scheme in self._schemes:
             try:
-                page = self._client.read(f"{scheme}://{prefix}?ac-discovery=1")
+                page = self._client.read(f"{scheme}://{prefix}?ac-discovery=1", until=until)
             except UserError:
                 if scheme == self._schemes[-1]:
                     raise

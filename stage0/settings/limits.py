@@ -16,7 +16,7 @@ class Limits:
     """A body must bring `stall_bytes` in each such span."""
     stall_bytes: int = 60 << 10
     small_seconds: float = 120
-    """For all of a page, a key or a signature: redirects, and attempts of a download, included."""
+    """For all of a key or a signature, and for all pages of one name; redirects, and further attempts, included."""
     image_seconds: float = 24 * 3600
     """The same for an image."""
     redirects: int = 10

@@ -71,9 +71,9 @@ class Client:
             current = target
         raise DownloadError(f"{shown(url)}: too many redirects, more than {self.limits.redirects}")
 
-    def read(self, url: str) -> bytes:
-        """The body of a small answer with status 200. Raises `DownloadError`."""
-        with self.get(url) as response:
+    def read(self, url: str, *, until: float | None = None) -> bytes:
+        """The body of a small answer with status 200, which has the time of `get`. Raises `DownloadError`."""
+        with self.get(url, until=until) as response:
             if response.status_code != requests.codes.ok:
                 raise DownloadError(f"{shown(url)}: bad HTTP status code: {response.status_code}")
             return b"".join(self.body(response, url, self.limits.small_bytes))

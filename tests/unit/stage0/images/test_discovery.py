@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from common.errors import UserError
 from stage0.images.discovery import Discovery, Endpoint, Tag, parse_tags
+from stage0.settings.limits import Limits
 from stage0.syntax.image_name import parse_name
 from stage0.transport.auth import Auth
 from stage0.transport.client import Client
-from tests.support.image_server import Site, content, redirect, status
+from tests.support.image_server import Request, Site, content, redirect, status
 
 NO_AUTH = Auth(MappingProxyType({}), MappingProxyType({}))
 TAG = b'<meta name="ac-discovery" content="example.com https://cdn.example.com/%s">'
@@ -66,6 +67,21 @@ def test_keys(site: Site) -> None:
     )
     site.routes[page()] = content(tags)
     assert discover().public_keys("example.com/a") == ("https://example.com/one.gpg", "https://example.com/two.gpg")
+
+
+def test_all_pages_of_a_name_share_one_time(site: Site) -> None:
+    """A name with many parts has many pages."""
+
+    def slow(request: Request) -> None:
+        site.closing.wait(0.1)
+        request.answer(404)
+
+    name = "example.com" + "/a" * 50
+    site.routes |= {page("/a" * count): slow for count in range(51)}
+    discovery = Discovery(Client(NO_AUTH, limits=Limits(small_seconds=0.5)), allow_http=False)
+    with pytest.raises(UserError, match="discovery failed"):
+        discovery.endpoints(parse_name(name))
+    assert len(site.urls) < 10
 
 
 def test_redirects_are_followed(site: Site) -> None:
