@@ -42,6 +42,12 @@ def deadline_of_answers(deadline: Deadline) -> Iterator[None]:
         _current.reset(token)
 
 
+def is_late() -> bool:
+    """Whether the deadline of answers that begin here has passed; without one it never has."""
+    deadline = _current.get()
+    return deadline is not None and deadline.passed
+
+
 class TimedResponse(http.client.HTTPResponse):
     """An answer with a deadline: the `response_class` of a connection."""
 

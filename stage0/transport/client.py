@@ -112,15 +112,14 @@ class Client:
         own = {"User-Agent": f"rkt/{VERSION}", "Accept-Encoding": "identity", **headers}
         if deadline.passed:
             raise BrokenOffError(f"{shown(url)}: takes longer than is allowed")
-        limits = self.limits
+        remaining = max(deadline.end - time.monotonic(), 0.01)
+        timeouts = min(self.limits.connect_seconds, remaining), min(self.limits.stall_seconds, remaining)
         try:
             request = self._session.prepare_request(requests.Request("GET", url, headers=own, auth=self._authorize))
             settings = self._session.merge_environment_settings(url, {}, True, self._certificates, None)
             with warnings.catch_warnings(), deadline_of_answers(deadline):
                 warnings.simplefilter("ignore", urllib3.exceptions.InsecureRequestWarning)
-                return self._session.send(
-                    request, timeout=(limits.connect_seconds, limits.stall_seconds), allow_redirects=False, **settings
-                )
+                return self._session.send(request, timeout=timeouts, allow_redirects=False, **settings)
         except requests.Timeout as error:
             raise BrokenOffError(f"{shown(url)}: the server does not answer in time") from error
         except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError, OSError) as error:

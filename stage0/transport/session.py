@@ -1,22 +1,61 @@
-"""The sessions of clients: answers have deadlines, and redirects are left to the client."""
+"""The sessions of clients: connections and answers have deadlines, and redirects are left to the client."""
 
 from __future__ import annotations
 
-from typing import Any
+import socket
+from typing import TYPE_CHECKING, Any
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import HTTPError
+from urllib3.util.connection import allowed_gai_family
 
-from common.deadline import TimedResponse
+from common.deadline import TimedResponse, is_late
+
+if TYPE_CHECKING:
+    _Base = HTTPConnection
+else:
+    _Base = object
 
 
-class _Connection(HTTPConnection):
+class _TimedAddresses(_Base):
+    """Connects to the addresses of a host one after the other, until one answers or it is too late.
+
+    By itself urllib3 tries all of them, and each may take the whole time for a connection.
+    """
+
+    def _new_conn(self) -> socket.socket:
+        host = self._dns_host
+        addresses = self._addresses(host)
+        try:
+            for address in addresses:
+                self._dns_host = address
+                try:
+                    return super()._new_conn()
+                except HTTPError:
+                    if address == addresses[-1] or is_late():
+                        raise
+            raise AssertionError("there is an address")
+        finally:
+            self._dns_host = host
+
+    def _addresses(self, host: str) -> list[str]:
+        """The host itself where it has one address, or none: then urllib3 says what is wrong."""
+        try:
+            found = socket.getaddrinfo(host.strip("[]"), self.port, allowed_gai_family(), socket.SOCK_STREAM)
+        except (OSError, UnicodeError):
+            return [host]
+        addresses = list(dict.fromkeys(str(item[4][0]) for item in found))
+        return addresses if len(addresses) > 1 else [host]
+
+
+class _Connection(_TimedAddresses, HTTPConnection):
     response_class = TimedResponse
 
 
-class _SecureConnection(HTTPSConnection):
+class _SecureConnection(_TimedAddresses, HTTPSConnection):
     response_class = TimedResponse
 
 

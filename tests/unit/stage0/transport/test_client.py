@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import errno
+import os
 import shutil
+import socket
 import time
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import pytest
 
@@ -126,6 +130,47 @@ def test_nobody_there(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         client.read("https://127.0.0.1:1/x")
     assert "\n" not in str(caught.value)
     assert "network" in caught.value.hint
+
+
+def test_the_addresses_of_a_host_share_one_time(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name can have thousands, at which nobody answers."""
+    for name in ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    usual = socket.getaddrinfo
+    tried: list[str] = []
+
+    def many(host: str, *arguments: Any, **options: Any) -> list[Any]:
+        hosts = [f"127.0.0.{number}" for number in range(2, 102)] if host == "many.example.com" else [host]
+        return [item for one in hosts for item in usual(one, *arguments, **options)]
+
+    def connect(sock: socket.socket, address: tuple[str, int]) -> None:
+        tried.append(address[0])
+        site.closing.wait(0.1)
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+
+    monkeypatch.setattr(socket, "getaddrinfo", many)
+    monkeypatch.setattr(socket.socket, "connect", connect)
+    with pytest.raises(BrokenOffError, match=r"https://many\.example\.com/x: .*[Rr]efused"):
+        Client(NO_AUTH, limits=Limits(header_seconds=0.5)).read("https://many.example.com/x")
+    assert 1 <= len(tried) < 20
+
+
+def test_a_second_address_is_tried_and_the_certificate_is_that_of_the_name(
+    site: Site, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = socket.getaddrinfo
+    proxy = os.environ["https_proxy"]
+    port = int(proxy.rpartition(":")[2])
+
+    def two(host: str, *arguments: Any, **options: Any) -> list[Any]:
+        hosts = ["127.0.0.2", "127.0.0.1"] if host == "proxy.example.com" else [host]
+        return [item for one in hosts for item in usual(one, *arguments, **options)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", two)
+    for name in ("https_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, f"http://proxy.example.com:{port}")
+    site.routes[URL] = content(b"there")
+    assert client.read(URL) == b"there"
 
 
 def test_a_trickle_is_as_good_as_nothing(site: Site) -> None:
