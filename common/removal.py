@@ -79,7 +79,7 @@ def _empty(descent: Descent, way: list[str]) -> None:
         else:
             levels.pop()
             if levels:
-                descent.leave()
+                _leave(descent)
                 _in_own(os.rmdir, way.pop(), descent.descriptor)
 
 
@@ -102,6 +102,14 @@ def _enter(descent: Descent, name: str) -> None:
     except PermissionError:
         _in_own(_open_up, name, descent.descriptor)
         descent.enter(name)
+
+
+def _leave(descent: Descent) -> None:
+    try:
+        descent.leave()
+    except PermissionError:  # it may be listed, and not be gone through
+        os.fchmod(descent.descriptor, _OWN)
+        descent.leave()
 
 
 def _open_up(name: str, *, dir_fd: int) -> None:

@@ -127,7 +127,8 @@ def _options(lower: Path, upper: Path, work: Path, **_: Path) -> str:
 
 def _read_only(*layers: int) -> str:
     """The options for layers, the highest first, none of which is written to."""
-    return _joined([f"lowerdir={':'.join(os.fspath(_by(layer)) for layer in layers)}"])
+    # With an index the kernel would refuse a layer that another mount writes to.
+    return _joined([f"lowerdir={':'.join(os.fspath(_by(layer)) for layer in layers)}", "index=off"])
 
 
 def _joined(options: list[str]) -> str:

@@ -97,7 +97,13 @@ def test_what_its_owner_closed_is_opened(mode: int, tmp_path: Path) -> None:
     (tmp_path / "top/closed/inner").mkdir(parents=True)
     (tmp_path / "top/closed/inner/file").touch()
     (tmp_path / "top/closed/file").touch()
-    for path in (tmp_path / "top/closed/inner", tmp_path / "top/closed", tmp_path / "top"):
+    (tmp_path / "top/empty/empty").mkdir(parents=True)
+    for path in (
+        *list((tmp_path / "top").glob("*/*")),
+        tmp_path / "top/empty",
+        tmp_path / "top/closed",
+        tmp_path / "top",
+    ):
         os.chown(path, 65534, 65534)
         path.chmod(mode)
     tmp_path.chmod(0o700)

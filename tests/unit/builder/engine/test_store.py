@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from builder.engine.store import Entry, Store, locked, make_record
+from builder.engine.store import Entry, Store, locked, make_record, remove
 from common.errors import UserError
+from tests.support.deep import cleared, nest
 
 FINGERPRINT = "ab" * 32
 OTHER = "cd" * 32
@@ -165,6 +166,14 @@ def test_directories_without_permissions_are_removed(tmp_path: Path) -> None:
         command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", *command]
     subprocess.run(command, check=True, cwd=Path(__file__).parents[4])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_however_deep_the_directories_of_an_archive_were_they_are_removed(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with cleared(tmp_path / "a"):
+        nest(tmp_path / "a", 1500)
+        remove(tmp_path / "a")
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_record_is_one_line_of_json(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from common.errors import UserError
 from stage0.pods import namespaces
+from stage0.pods.mounts import mount, mounted_below
 from stage0.pods.namespaces import ChildDefect, call_in_child
 
 
@@ -71,3 +72,15 @@ def test_what_a_child_meets_is_the_parents(capfd: pytest.CaptureFixture[str]) ->
             call_in_child(raised(error))
     assert call_in_child(lambda: 7) == 7
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")
+def test_what_is_mounted_in_private_is_seen_by_nobody_else(tmp_path: Path) -> None:
+    def work() -> int:
+        namespaces.enter_private()
+        mount("tmpfs", tmp_path, "tmpfs")
+        (tmp_path / "inside").touch()
+        return len(mounted_below(tmp_path))
+
+    assert call_in_child(work) == 1
+    assert (mounted_below(tmp_path), list(tmp_path.iterdir())) == ([], [])
