@@ -43,15 +43,15 @@ def _stop(settings: Settings, prefix: str, force: bool) -> None:
         if pod.state is not State.RUNNING:
             raise UserError(f'pod "{pod.uuid}" is not running')
         if is_unprivileged():
-            status = call_in_child(lambda: _stop_in_namespace(pod, force))
+            status = call_in_child(lambda: _stop_in_namespace(settings, pod, force))
         else:
-            status = stage1.stop(pod, Stage1.of(pod), force=force)
+            status = stage1.stop(pod, Stage1.of(pod), settings.data_dir, force=force)
         if status != 0:
             raise UserError(f"exit status {status}")
         click.echo(f'"{pod.uuid}"')
 
 
-def _stop_in_namespace(pod: Pod, force: bool) -> int:
+def _stop_in_namespace(settings: Settings, pod: Pod, force: bool) -> int:
     """Stop a pod whose trees are mounted in a namespace of its own."""
     join(wait_for_pid(pod))
-    return stage1.stop(pod, Stage1.of(pod), force=force)
+    return stage1.stop(pod, Stage1.of(pod), settings.data_dir, force=force)

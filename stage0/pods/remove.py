@@ -112,7 +112,7 @@ def _call_gc_apart(settings: Settings, pod: Pod, image: Stage1) -> int:
 def _call_gc(settings: Settings, pod: Pod, image: Stage1) -> None:
     local_config = os.fspath(settings.local_config)
     try:
-        status = stage1.collect_garbage(pod, image, debug=settings.debug, local_config=local_config)
+        status = stage1.collect_garbage(pod, image, settings.data_dir, debug=settings.debug, local_config=local_config)
     except (UserError, OSError) as error:
         note(f"skipping stage1 GC of {pod.uuid}: {error}")
         return

@@ -11,6 +11,7 @@ import posixpath
 import stat
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -21,6 +22,7 @@ from common.descent import directory_below
 from common.errors import UserError
 from stage0.pods.directory import Pod
 from stage0.settings.insecure import Insecure
+from stage0.store import Store, TreeId, TreeStore
 
 ROOTFS = "stage1/rootfs"
 MANIFEST = "stage1/manifest"
@@ -194,26 +196,31 @@ def _execute(pod: Pod, argv: list[str], environment: Mapping[str, str]) -> NoRet
         raise UserError(f"cannot execute {argv[0]}: {error.strerror}") from error
 
 
-def stop(pod: Pod, stage1: Stage1, *, force: bool) -> int:
+def stop(pod: Pod, stage1: Stage1, data_dir: Path, *, force: bool) -> int:
     """Ask the pod to end, or with `force` make it end; the exit status of the stop entry point."""
-    program = _program_of_pod(pod, stage1, EntryPoint.STOP)
+    program = _program(pod, stage1, EntryPoint.STOP, data_dir)
     return _call(pod, [str(program), *(["--force"] if force else []), pod.uuid], output=True)
 
 
-def collect_garbage(pod: Pod, stage1: Stage1, *, debug: bool, local_config: str) -> int:
+def collect_garbage(pod: Pod, stage1: Stage1, data_dir: Path, *, debug: bool, local_config: str) -> int:
     """Undo what stage1 did on the host; the exit status of the gc entry point."""
     words = ["--debug"] if debug else []
     if local_config and stage1.supports(Feature.GC_LOCAL_CONFIG):
         words += ["--local-config", local_config]
-    program = _program_of_pod(pod, stage1, EntryPoint.GC)
+    program = _program(pod, stage1, EntryPoint.GC, data_dir)
     return _call(pod, [str(program), *words, pod.uuid], output=False)
 
 
-def _program_of_pod(pod: Pod, stage1: Stage1, entry: EntryPoint) -> Path:
-    """The program of an entry point in a pod that has run. Raises `UserError` unless it is a file.
+def _program(pod: Pod, stage1: Stage1, entry: EntryPoint, data_dir: Path) -> Path:
+    """The program of an entry point for a pod that has run: that of the tree store, where no app can reach it.
 
-    A guest that put a link there, or on the way, gets nothing executed.
+    A store without that tree leaves the pod's own, which has to be a file, reached by no link: a guest may have put
+    something there. Raises `UserError`.
     """
+    with suppress(FileNotFoundError), Store(data_dir) as store:
+        trees, tree_id = TreeStore(store), TreeId(pod.read(TREE_ID).decode())
+        if trees.is_rendered(tree_id):
+            return stage1.program(trees.path(tree_id) / "rootfs", entry)
     program = stage1.program(pod.path / ROOTFS, entry)
     folder = os.fspath(program.parent.relative_to(pod.path))
     try:

@@ -94,6 +94,12 @@ class Rkt:
     def stage1(self) -> Path:
         return self.stage1_image()
 
+    @property
+    def stage1_tree(self) -> Path:
+        """The root of stage1 in the tree store."""
+        (tree,) = (path for path in (self.data / "cas/tree").iterdir() if (path / "rootfs/stop").exists())
+        return tree / "rootfs"
+
     @cached_property
     def app(self) -> Path:
         return aci(

@@ -135,7 +135,9 @@ def test_what_enters_and_stops_a_running_pod_is_no_link_of_its_guest(rkt: Rkt, c
             _swap(rkt.pods / "run" / uuid / "stage1/rootfs" / name, canary.folder / "program")
         rkt("enter", uuid, "ls")
         rkt("attach", uuid)
-        assert (len(rkt.calls("enter")), len(rkt.calls("attach"))) == (1, 1)
+        rkt("stop", uuid)
+        assert [len(rkt.calls(name)) for name in ("enter", "attach", "stop")] == [1, 1, 1]
+        (rkt.stage1_tree.parent / "rendered").unlink()
         assert "is not the file that it was" in rkt("stop", uuid, status=254)[1]
         canary.assert_untouched()
     finally:

@@ -92,7 +92,7 @@ def test_a_user_enters_and_stops_their_pod(rkt: Rkt) -> None:
         rkt("enter", uuid, "ls")
         assert rkt.calls("enter")[0].argv[1:] == [f"--pid={process.pid}", "--appname=app", "--", "ls"]
         rkt("stop", uuid)
-        assert rkt.calls("stop")[0].argv == [str(rkt.pods / "run" / uuid / "stage1/rootfs/stop"), uuid]
+        assert rkt.calls("stop")[0].argv == [str(rkt.stage1_tree / "stop"), uuid]
     finally:
         hold.unlink()
         process.communicate()

@@ -24,7 +24,7 @@ def test_an_exited_pod_is_removed_and_stage1_cleans_up_first(rkt: Rkt) -> None:
     assert rkt("--debug", "rm", uuid[:6])[0] == f'"{uuid}"\n'
     (call,) = rkt.calls("gc")
     garbage = rkt.pods / "exited-garbage" / uuid
-    assert call.argv == [f"{garbage}/stage1/rootfs/gc", "--debug", "--local-config", "/etc/rkt", uuid]
+    assert call.argv == [f"{rkt.stage1_tree}/gc", "--debug", "--local-config", "/etc/rkt", uuid]
     assert (call.cwd, call.locked) == (str(garbage), True)
     assert not any(folders_of(rkt).values())
     assert "no matches found" in rkt("rm", uuid, status=254)[1]
@@ -79,7 +79,7 @@ def test_what_somebody_works_on_is_left_alone(rkt: Rkt) -> None:
 
 def test_a_failing_stage1_does_not_keep_its_pod(rkt: Rkt) -> None:
     uuid = rkt.run()
-    (rkt.pods / "run" / uuid / "stage1/rootfs/gc").write_text("#!/bin/false\n")
+    (rkt.stage1_tree / "gc").write_text("#!/bin/false\n")
     errors = rkt("rm", uuid)[1]
     assert f"problem performing stage1 GC on {uuid}: exit status 1" in errors
     assert not any(folders_of(rkt).values())
