@@ -167,12 +167,14 @@ class Pod:
             raise OSError(ctypes.get_errno(), "cannot be synchronized", str(self.path))
 
     def move(self, folder: Folder) -> None:
-        """Rename the directory into another folder, lastingly. Raises `UserError` if somebody else was faster."""
+        """Rename the directory into another folder, lastingly. Raises `UserError`, also if somebody else was faster."""
         target = self._pods_dir / folder.value
         try:
             self.path.rename(target / self.uuid)
         except FileNotFoundError:
             raise UserError(f"pod {self.uuid} was moved or removed by somebody else") from None
+        except OSError as error:
+            raise UserError(f"pod {self.uuid} cannot be moved to {target}: {error.strerror}") from error
         _sync(target)
         self.folder = folder
         self.state = _STATES[folder][self._owned]

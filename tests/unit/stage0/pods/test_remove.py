@@ -207,3 +207,14 @@ def test_a_pod_that_cannot_be_removed_keeps_no_other(rkt: Rkt) -> None:
         subprocess.run(["chattr", "-i", *rkt.pods.rglob("held")], check=True)
     rkt("gc", "--grace-period=0s")
     assert not any(folders_of(rkt).values())
+
+
+@pytest.mark.parametrize("command", ["rm", "gc"])
+def test_a_pod_that_cannot_be_moved_keeps_no_other(command: str, rkt: Rkt) -> None:
+    pods = sorted([rkt.run(), rkt.run()])
+    (rkt.pods / "exited-garbage" / pods[0] / "in the way").mkdir(parents=True)
+    errors = rkt("rm", *pods, status=254)[1] if command == "rm" else rkt("gc", "--grace-period=0s")[1]
+    assert len([line for line in errors.splitlines() if f"pod {pods[0]} cannot be moved" in line]) == 1
+    assert "Traceback" not in errors
+    assert folders_of(rkt)["run"] == [pods[0]]
+    assert pods[1] not in folders_of(rkt)["exited-garbage"]
