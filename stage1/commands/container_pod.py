@@ -8,7 +8,7 @@ from stage1.apps.isolators import further_capabilities
 from stage1.commands.arguments import RunArguments
 from stage1.commands.guest_pod import GuestPod
 from stage1.commands.start import IMAGE, Start
-from stage1.container.groups import delegated_group, enter_groups, make_room
+from stage1.container.groups import delegated_group, enter_groups, make_groups, make_room
 from stage1.container.network import make_namespace
 from stage1.container.nspawn import STATE, Container, in_own_groups, nspawn_command
 from stage1.host.errors import UserError
@@ -55,6 +55,7 @@ class ContainerPod(GuestPod):
                 namespace=namespace,
                 protect_paths=arguments.protect_paths,
                 filter_calls=arguments.filter_calls,
+                rules_devices=_rule_devices(start),
                 capabilities=tuple(sorted(capabilities)) if arguments.restrict_capabilities else ("all",),
             )
         )
@@ -66,6 +67,14 @@ class ContainerPod(GuestPod):
             enter_groups(start.pod.uuid, start.directory)
         elif group := delegated_group():
             make_room(group)
+
+
+def _rule_devices(start: Start) -> bool:
+    """Keep the host's devices from the container; False where that cannot be. Raises `UserError`."""
+    if in_own_groups():
+        return make_groups(start.pod.uuid, start.directory)
+    # The host's systemd does it in the scope that it makes, and not in a service's own group.
+    return delegated_group() is None
 
 
 def _is_in_host_network(arguments: RunArguments) -> bool:

@@ -13,6 +13,7 @@ import signal
 import time
 from contextlib import suppress
 
+from stage1.container.device_rules import limit_by_lists, limit_by_program
 from stage1.host.errors import UserError
 from stage1.host.paths import Tree
 from stage1.host.processes import CONTROL_GROUPS, control_group, move
@@ -32,21 +33,60 @@ _FRONTS = "rkt"
 """Group in that of a service."""
 
 
-def enter_groups(uuid: str, pod_directory: Tree) -> None:
-    """Make the groups of a pod and let this process enter them. Raises `UserError`."""
+def make_groups(uuid: str, pod_directory: Tree) -> bool:
+    """Make the groups of a pod, whose processes have the devices that rkt gives apps, and no others.
+
+    Returns False where the host has nothing to keep devices from them. Raises `UserError`.
+    """
     try:
         found = _own_groups()
         if not found:
             raise UserError(f"the host has no control groups at {CONTROL_GROUPS} that systemd could use")
         groups = [f"{root}{own.rstrip('/')}/{_name(uuid)}" for root, own in found]
-        pod_directory.write(FILE, "".join(f"{group}\n" for group in groups))
         pod_directory.write(SUBCGROUP, f"{groups[0].removeprefix(found[0][0]).strip('/')}\n")
+        _make(groups, pod_directory)
         for group in groups:
-            with suppress(FileExistsError):
-                os.mkdir(group)
-            move(os.getpid(), group)
+            if os.path.isfile(f"{group}/cgroup.controllers"):
+                with suppress(OSError):
+                    limit_by_program(group)
+                    return True
+        return _limit_by_lists(uuid, groups, pod_directory)
     except OSError as error:
         raise UserError(f"cannot make the pod's control group: {error.filename}: {error.strerror}") from error
+
+
+def _limit_by_lists(uuid: str, groups: list[str], pod_directory: Tree) -> bool:
+    """Make one more group, in the hierarchy of version 1 that has lists of devices; False where that cannot be."""
+    for line in _lines():
+        root, own = control_group(line)
+        if "devices" in line.split(":")[1].split(","):
+            group = f"{root}{own.rstrip('/')}/{_name(uuid)}"
+            try:
+                _make([*groups, group], pod_directory)
+                limit_by_lists(group)
+                return True
+            except OSError:
+                with suppress(OSError):
+                    os.rmdir(group)
+                _make(groups, pod_directory)
+    return False
+
+
+def _make(groups: list[str], pod_directory: Tree) -> None:
+    # Before there are any: whoever removes them has to know.
+    pod_directory.write(FILE, "".join(f"{group}\n" for group in groups))
+    for group in groups:
+        with suppress(FileExistsError):
+            os.mkdir(group)
+
+
+def enter_groups(uuid: str, pod_directory: Tree) -> None:
+    """Let this process enter the groups that `make_groups` has made. Raises `UserError`."""
+    try:
+        for group in _made(uuid, pod_directory):
+            move(os.getpid(), group)
+    except OSError as error:
+        raise UserError(f"cannot enter the pod's control group: {error.filename}: {error.strerror}") from error
 
 
 def delegated_group() -> str | None:
@@ -87,10 +127,16 @@ def remove_groups(uuid: str, pod_directory: Tree) -> None:
     The kernel ends a container's processes after its first one, and after nspawn, whose lock told that the pod has
     ended. What is still there is killed, and waited for.
     """
+    for group in _made(uuid, pod_directory):
+        _remove(group)
+
+
+def _made(uuid: str, pod_directory: Tree) -> list[str]:
+    """The groups of a pod; none where none were made. Raises `UserError` for what is no group of the pod."""
     try:
         groups = pod_directory.read(FILE, limit=_SIZE).decode().splitlines()
     except FileNotFoundError:
-        return
+        return []
     for group in groups:
         if (
             not group.startswith(f"{CONTROL_GROUPS}/")
@@ -98,7 +144,7 @@ def remove_groups(uuid: str, pod_directory: Tree) -> None:
             or not group.endswith(_name(uuid))
         ):
             raise UserError(f"{FILE}: {group!r} is no control group of this pod")
-        _remove(group)
+    return groups
 
 
 def _remove(group: str) -> None:
@@ -143,8 +189,12 @@ def _name(uuid: str) -> str:
 
 def _own_groups() -> list[tuple[str, str]]:
     """Of each hierarchy that systemd uses where it is mounted, and this process's group in it."""
+    return list(filter(None, map(_hierarchy, _lines())))
+
+
+def _lines() -> list[str]:
     with open("/proc/self/cgroup", encoding="utf-8") as file:
-        return list(filter(None, map(_hierarchy, file.read().splitlines())))
+        return file.read().splitlines()
 
 
 def _hierarchy(line: str) -> tuple[str, str] | None:

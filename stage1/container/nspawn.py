@@ -15,6 +15,8 @@ FIRST_PROGRAM = "/usr/lib/stage1/start"
 PROGRAM = "nspawn"
 """The front of systemd-nspawn, below the root of the image."""
 
+_NODES = "CAP_MKNOD"
+"""For what apps could make of any device of the host where nothing else keeps that from them."""
 _NETWORK = "CAP_NET_ADMIN"
 """For the unit that sets addresses and routes; the container has it in its own network namespace."""
 STATE = "/run/systemd/nspawn"
@@ -50,6 +52,8 @@ class Container:
     """Whether parts of /proc and /sys are hidden, and others read-only. Much of them always is."""
     filter_calls: bool = True
     """Whether systemd-nspawn forbids system calls that no app should need."""
+    rules_devices: bool = True
+    """Whether its control group, or the host's systemd, says which devices can be made and opened in it."""
     capabilities: tuple[str, ...] = ()
     """What the apps may have besides what every container has; `all` for everything."""
 
@@ -81,6 +85,7 @@ def nspawn_command(container: Container) -> Command:
         *(f"--setenv={variable}" for variable in (*_ENVIRONMENT, *(() if container.protect_paths else _UNPROTECTED))),
         *_network(container),
         *((f"--capability={','.join(capabilities)}",) if capabilities else ()),
+        *(() if container.rules_devices else (f"--drop-capability={_NODES}",)),
         # What --boot stands for, with a program of ours before systemd: it halts at this signal.
         *("--kill-signal=SIGRTMIN+3", "--", FIRST_PROGRAM, *messages),
     )

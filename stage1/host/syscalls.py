@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import signal
 
@@ -21,6 +22,9 @@ MS_BIND = 0x1000
 MS_REC = 0x4000
 MS_SLAVE = 0x80000
 MS_RELATIME = 0x200000
+
+_BPF = {"x86_64": 321, "aarch64": 280}
+"""Number of the system call, which the C library has no function for (asm/unistd.h)."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -50,6 +54,17 @@ def mount_tmpfs(target: str) -> None:
 def mount(source: str, target: str, flags: int) -> None:
     """Bind, remount or change the propagation of a mount (mount(2)), as the `MS_` flags say."""
     _check(_libc.mount(os.fsencode(source), os.fsencode(target), None, ctypes.c_ulong(flags), None), target)
+
+
+def bpf(command: int, attributes: bytes) -> int:
+    """Have the kernel carry out a command about its programs (bpf(2)); a descriptor where it makes something."""
+    number = _BPF.get(os.uname().machine)
+    if number is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), "bpf")
+    buffer = ctypes.create_string_buffer(attributes, len(attributes))
+    result: int = _libc.syscall(ctypes.c_long(number), command, buffer, len(attributes))
+    _check(result, "bpf")
+    return result
 
 
 def die_with_parent(parent: int) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.functional.support.console import app_lines
-from tests.functional.support.images import Image
+from tests.functional.support.images import CONTAINER, Image
 from tests.functional.support.pods import App, PodMaker
 
 DISK = 16 << 20
@@ -78,3 +78,30 @@ def test_an_app_that_fills_its_processes(image: Image, pod_of: PodMaker) -> None
         count = int(forked.split()[1])
         assert 50 < count < 5000 and "Resource temporarily unavailable" in forked, outcome
         assert "went on" in app_lines(outcome.lines(), "modest"), outcome
+
+
+@pytest.mark.cgroup2
+@pytest.mark.checked_on("container", "container-systemd")
+def test_an_app_that_makes_nodes_of_the_hosts_devices(image: Image, pod_of: PodMaker, tmp_path: Path) -> None:
+    """In a volume the node would be one of the host's own, with which everybody there could open the disk."""
+    if image.hypervisor != CONTAINER:
+        pytest.skip("a virtual machine has devices of its own")
+    folder = tmp_path / "volume"
+    folder.mkdir()
+    disks = (("loop", "7", "0"), ("disk", "8", "0"), ("virtual", "254", "0"))
+    words = [word for name, major, minor in disks for word in ("node", f"/data/{name}", major, minor)]
+    app = App(
+        "mallory",
+        ("/bin/probe", *words, "node", "/own", "8", "0", "try", "/dev/null", "try", "/dev/tty", "say", "done"),
+        memory="32Mi",
+        entry={"mounts": [{"volume": "data", "path": "/data"}]},
+    )
+    with pod_of(image, [app]) as pod:
+        pod.add_volumes({"name": "data", "kind": "host", "source": str(folder), "readOnly": False})
+        outcome = pod.run()
+        assert outcome.status == 0, outcome
+        lines = app_lines(outcome.lines(), "mallory")
+        refused = [f"node {path} Operation not permitted" for path in (*(f"/data/{disk[0]}" for disk in disks), "/own")]
+        assert lines[:4] == refused, outcome
+        assert "try /dev/null ok" in lines and "done" in lines, outcome
+    assert not list(folder.iterdir())

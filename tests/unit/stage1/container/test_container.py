@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from stage1.channel.frames import Request
-from stage1.container.groups import FILE, enter_groups, make_room, remove_groups
+from stage1.container.groups import FILE, make_groups, make_room, remove_groups
 from stage1.container.inside import run_inside
 from stage1.container.nspawn import Container, nspawn_command
 from stage1.host import processes
@@ -54,6 +54,8 @@ def test_a_container_of_its_own_and_nothing_of_the_hosts() -> None:
         ({"namespace": 7, "capabilities": ("all",)}, "--capability=all", ""),
         ({"debug": True}, "--log-level=debug", "--quiet"),
         ({"protect_paths": False}, "--setenv=RKT_DISABLE_PATHS=1", ""),
+        ({}, f"--machine=rkt-{UUID}", "--drop-capability=CAP_MKNOD"),
+        ({"rules_devices": False}, "--drop-capability=CAP_MKNOD", ""),
     ],
 )
 def test_what_a_pod_asks_for(changes: dict[str, object], expected: str, absent: str) -> None:
@@ -76,7 +78,8 @@ def test_only_root_can_start_one(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_groups_are_entered_and_removed_with_all_below(tmp_path: Path) -> None:
     if not os.access("/sys/fs/cgroup", os.W_OK):
         pytest.skip("control groups cannot be made here")
-    script = "import sys; from stage1.container.groups import *; enter_groups(sys.argv[1], Tree('.'))"
+    script = "import sys; from stage1.container.groups import *; "
+    script += "make_groups(sys.argv[1], Tree('.')); enter_groups(sys.argv[1], Tree('.'))"
     subprocess.run([sys.executable, "-c", script, UUID], cwd=tmp_path, env={"PYTHONPATH": str(PROJECT)}, check=True)
     made = [Path(line) for line in (tmp_path / FILE).read_text().splitlines()]
     assert made and all(group.is_dir() and group.name == f"rkt-{UUID}" for group in made)
@@ -106,6 +109,7 @@ def test_groups_with_processes_that_are_still_there(tmp_path: Path) -> None:
     script = """if True:
         import os, sys, time
         from stage1.container.groups import *
+        make_groups(sys.argv[1], Tree("."))
         enter_groups(sys.argv[1], Tree("."))
         below = open("groups").readline().strip() + "/payload"
         os.mkdir(below)
@@ -146,7 +150,7 @@ def test_nothing_but_a_group_of_the_pod_is_removed(tmp_path: Path, line: str) ->
 def test_a_host_without_the_groups_that_systemd_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "CONTROL_GROUPS", str(tmp_path / "none"))
     with pytest.raises(UserError, match="no control groups"):
-        enter_groups(UUID, Tree(str(tmp_path)))
+        make_groups(UUID, Tree(str(tmp_path)))
 
 
 def test_a_container_is_waited_for_while_its_pod_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
