@@ -59,8 +59,8 @@ codespell: dev-tools
 shellcheck: dev-tools
 	@$(PYTHON) -m tests.support.shell_scripts
 
-unit-check: dev-tools ## Run the unit tests, in as many processes as there are CPUs
-	@$(PYTHON) -m pytest --numprocesses=logical --dist=worksteal tests/unit
+unit-check: dev-tools ## Run the unit tests, in one process more than there are CPUs
+	@$(PYTHON) -m pytest --numprocesses=$$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist=worksteal tests/unit
 
 coverage: dev-tools ## Run the unit tests and say which lines none of them reaches; too many are an error
 	@$(PYTHON) -m pytest tests/unit --numprocesses=auto --cov --cov-report=term-missing:skip-covered

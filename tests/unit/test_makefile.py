@@ -79,7 +79,8 @@ def test_check_runs_everything(source: Path) -> None:
     for expected in (*lint, "-m tests.support.shell_scripts", "-m builder build"):
         assert expected in done
     unit, functional = [call for call in done if "-m pytest" in call]
-    assert unit.endswith("--numprocesses=logical --dist=worksteal tests/unit")
+    processes = os.sysconf("SC_NPROCESSORS_ONLN") + 1
+    assert unit.endswith(f"--numprocesses={processes} --dist=worksteal tests/unit")
     assert functional.endswith("tests/functional")
     first_tool = next(index for index, call in enumerate(done) if "ruff" in call)
     assert done.index(f"-m builder.configure.venv {source}/build dir dev") < first_tool
